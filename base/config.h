@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one table of everything the environment can say to weft. It makes the struct, the parser, the help text, the
+ * manual page and the warning for a WEFT_ variable that is none. getenv() is called in config.c alone.
+ *
+ * X(field, VARIABLE, KIND, default, low, high, help)
+ * KIND: U (unsigned; K, M, G suffixes are 1024-based), T (time: ns, us, ms, s suffixes; plain means seconds; kept in ns),
+ *       B (0 or 1), S (string), C (choice: `low` names the table of words, see config.c)
+ */
+#ifndef BASE_CONFIG_H
+#define BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <weft/types.h>
+
+#include "base/diagnostic.h"
+
+#define CONFIG_TABLE(X)                                                                                              \
+    X(log, WEFT_LOG, C, "warning", levels, 0, "least severe message to write: error, warning, info or debug")        \
+    X(log_file, WEFT_LOG_FILE, S, "", 0, 0, "file to append log lines to; empty means standard error")               \
+    X(deadline_ns, WEFT_DEADLINE, T, "600s", NS_PER_MS, 86400 * NS_PER_S,                                            \
+      "longest wait for a live rank that has not arrived")                                                           \
+    X(keepalive_ns, WEFT_KEEPALIVE, T, "10s", 100 * NS_PER_MS, 3600 * NS_PER_S,                                      \
+      "silence on a control connection after which its rank counts as failed")                                       \
+    X(algorithm, WEFT_ALGORITHM, C, "auto", algorithms, 0, "algorithm for every operation that names none")          \
+    X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                       \
+    X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")   \
+    X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")      \
+    X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")               \
+    X(verify, WEFT_VERIFY, B, "0", 0, 1, "prove every plan right before it is used")                                 \
+    X(spin_ns, WEFT_SPIN, T, "20us", 0, NS_PER_S, "busy waiting before giving the core away")                        \
+    X(progress_thread, WEFT_PROGRESS_THREAD, B, "0", 0, 1, "run operations on a thread of their own")                \
+    X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use: auto, portable, avx2, avx512")
+
+enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };
+enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM };
+
+#define CONFIG_FIELD_U(field) uint64_t field;
+#define CONFIG_FIELD_T(field) uint64_t field;
+#define CONFIG_FIELD_B(field) bool field;
+#define CONFIG_FIELD_S(field) char field[256];
+#define CONFIG_FIELD_C(field) int field;
+#define CONFIG_FIELD(field, variable, kind, ...) CONFIG_FIELD_##kind(field)
+struct config {
+    CONFIG_TABLE(CONFIG_FIELD)
+};
+
+/*
+ * Parse "NAME=value" strings (NULL-terminated, as environ); names outside WEFT_ are passed over, unknown WEFT_ names
+ * are logged as a warning with the nearest right one. WEFT_INVALID_ARGUMENT with a sentence at the first bad value.
+ * Pure but for the log. Thread: any.
+ */
+weft_status config_parse(char *const environment[], struct config *config, struct diagnostic *diagnostic);
+
+/*
+ * This process's configuration, read once. A bad value is reported once, on the log, and leaves that field's default;
+ * config_status() then says so, and weft_comm_create() fails with it. Thread: any.
+ */
+const struct config *config_get(void);
+weft_status config_status(struct diagnostic *diagnostic);
+
+/* A variable of a launcher (RANK, WORLD_SIZE, ...), or NULL: the only other door to the environment. */
+const char *config_launcher_variable(const char *name);
+
+/* "WEFT_LOG  warning  least severe ..." lines for --help and the manual page; the caller frees. */
+char *config_help(void);
+#endif

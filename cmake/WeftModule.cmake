@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# weft_module(NAME SOURCES... [DEPENDS modules...] [LINK libraries...])   one folder of the library
+# weft_test(NAME SOURCES... [DEPENDS modules...] [LABELS ...] [TIMEOUT s]) one cmocka program, run by ctest
+
+add_library(weft_flags INTERFACE)
+target_include_directories(weft_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+target_compile_definitions(weft_flags INTERFACE _GNU_SOURCE)
+target_compile_options(weft_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wpointer-arith -Wwrite-strings
+  -ffp-contract=off -fno-strict-aliasing)
+if(WEFT_SANITIZE)
+  target_compile_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all)
+  target_link_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE})
+endif()
+
+set_property(GLOBAL PROPERTY WEFT_MODULES "")
+
+function(weft_module name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LINK" ${ARGN})
+  add_library(weft_${name} STATIC ${arg_SOURCES})
+  target_link_libraries(weft_${name} PRIVATE weft_flags PUBLIC Threads::Threads ${arg_LINK})
+  foreach(module IN LISTS arg_DEPENDS)
+    target_link_libraries(weft_${name} PUBLIC weft_${module})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY WEFT_MODULES weft_${name})
+endfunction()
+
+function(weft_test name)
+  if(NOT WEFT_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPENDS;LINK;LABELS" ${ARGN})
+  add_executable(test_${name} ${arg_SOURCES})
+  target_link_libraries(test_${name} PRIVATE weft_flags cmocka ${arg_LINK})
+  foreach(module IN LISTS arg_DEPENDS)
+    target_link_libraries(test_${name} PRIVATE weft_${module})
+  endforeach()
+  add_test(NAME ${name} COMMAND test_${name})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The arithmetic: combine any number of sources, in the given order, into any number of destinations, reading each
+ * source once and writing each destination once. One source is a copy.
+ *
+ * For 16-bit floats the sources of one call are combined in float32 and rounded once per call; all other types are
+ * combined in themselves, left to right: ((s0 op s1) op s2) ...  Results are bitwise the same whatever the vector
+ * width, alignment and length. No fused multiply-add, no flush to zero.
+ */
+#ifndef COLLECTIVES_REDUCE_H
+#define COLLECTIVES_REDUCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <weft/types.h>
+
+struct reduce_call {
+    void *const *destinations;       /* 1 or more; a destination may be equal to a source, else they do not overlap */
+    const void *const *sources;      /* 1 or more */
+    uint32_t destination_count, source_count;
+    size_t count;                    /* elements; 0 is allowed */
+    uint32_t divisor;                /* average: divide the combined value by this, once; 0 or 1: do not */
+    bool streaming;                  /* destinations will not be read soon: bypass the cache where the processor can */
+};
+
+typedef void (*reduce_function)(const struct reduce_call *call);
+
+/*
+ * The best kernel for this processor (WEFT_SIMD can lower it). WEFT_AVG combines as WEFT_SUM, with the divisor.
+ * Never NULL for valid arguments; NULL out of range. Thread: any.
+ */
+reduce_function reduce_lookup(weft_dtype dtype, weft_op op);
+/* The same at a given level of enum config_simd, or NULL if this processor lacks it: for tests and benchmarks. */
+reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd);
+/* "avx512", "avx2" or "portable". */
+const char *reduce_simd_name(void);
+#endif

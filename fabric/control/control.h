@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Liveness: who is alive, what has failed, and whether the ranks agree on what they are doing.
+ *
+ * One control thread per process sleeps in epoll with signals blocked and owns the control connections of all the
+ * process's communicators. Each rank is joined to the ranks at plus and minus each power of two: the control graph.
+ * The thread never touches payload, so a rank that computes for a minute outside weft is alive.
+ *
+ * A failure is written to every neighbour before anybody on this rank can see it; so whoever leaves because of a failure
+ * has told its neighbours the cause before they see it leave.
+ */
+#ifndef FABRIC_CONTROL_H
+#define FABRIC_CONTROL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <weft/weft.h>
+
+#include "base/diagnostic.h"
+#include "fabric/bootstrap/bootstrap.h"
+
+/* What a rank called. Two ranks agree on an operation when all fields are equal. */
+struct signature {
+    uint64_t sequence; /* from 1, per communicator */
+    uint64_t count;
+    uint32_t root;
+    uint8_t collective, dtype, op, algorithm; /* algorithm: as forced by the caller; 0 when not */
+};
+/* "all_reduce count 1024 dtype float32 op sum algorithm auto"; fields a collective has no use for are left out. */
+void signature_text(const struct signature *signature, char text[128]);
+
+struct control;
+
+struct control_config {
+    struct identity identity;
+    uint64_t deadline_ns;  /* for joining, from now */
+    uint64_t keepalive_ns; /* a neighbour silent for so long counts as failed */
+};
+
+/* Blocks until this rank is connected to all its control neighbours. On error the diagnostic names the missing rank. */
+weft_status control_join(const struct control_config *config, struct control **control, struct diagnostic *diagnostic);
+
+/*
+ * Say goodbye, with the number of operations begun, and free. Neighbours that later stall in a later operation fail it
+ * with WEFT_PEER_FAILED, naming this rank as having left. NULL is allowed. Returns in bounded time (100 ms).
+ */
+void control_leave(struct control *control);
+
+/* Has anything failed on any rank? One acquire load: cheap enough for a polling loop. */
+bool control_failed(const struct control *control);
+/* The first failure, the same on every rank that was told; status WEFT_OK while there is none. Thread: any. */
+void control_failure(const struct control *control, weft_failure *failure);
+/* Readable once something has failed: for sleeping beside a transport's descriptor. Owned by the control. */
+int control_wake_descriptor(const struct control *control);
+
+/*
+ * Fail this communicator on all ranks; the first failure wins and later ones are dropped. On return the neighbours have
+ * been written to and control_failed() is true. Thread: any.
+ */
+void control_report(struct control *control, const weft_failure *failure);
+
+/*
+ * Remember what this rank posted. Called for every operation, in order, so it is a store into a ring of the last 4096:
+ * no lock, no system call. Thread: the poster.
+ */
+void control_post(struct control *control, const struct signature *signature);
+
+/*
+ * The operation @p sequence has made no progress for a while (or has seen data of another signature): compare signatures
+ * with the neighbours. They answer once they have posted that sequence themselves. A disagreement becomes a
+ * WEFT_MISMATCH failure on all ranks; a neighbour that left before it posted becomes WEFT_PEER_FAILED.
+ * Cheap to call again. Thread: the poster or its progress thread.
+ */
+void control_stalled(struct control *control, uint64_t sequence);
+
+/*
+ * struct rendezvous' reach (transport/core/transport.h): @p context is the control. The lower rank dials, the higher one
+ * is given what the control thread accepted. Never blocks. Thread: the poster or its progress thread.
+ */
+weft_status control_reach(void *context, uint32_t peer, int *fd);
+
+/* Neighbours of @p rank among @p rank_count in ascending order, at most 64; returns how many. Pure. */
+uint32_t control_neighbours(uint32_t rank, uint32_t rank_count, uint32_t neighbours[64]);
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weft/plan.h: make, read, verify, price and print plans without a communicator.
+ *
+ * A plan says, for every rank, which pieces of the message it reads, combines and sends, and in which order. It holds
+ * no buffer, no count and no address: the same plan serves every message of its collective. docs/formats/plan.md
+ * describes its text form, docs/design/plan.md what its parts mean.
+ */
+#ifndef WEFT_PLAN_H
+#define WEFT_PLAN_H
+
+#include <stdbool.h>
+#include <weft/types.h>
+#include <weft/weft.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_plan weft_plan;
+
+typedef struct weft_plan_spec {
+    size_t size; /* sizeof(weft_plan_spec) of the caller */
+    weft_collective collective;
+    weft_algorithm algorithm; /* not AUTO */
+    uint32_t rank_count;      /* 1 or more */
+    uint32_t root;            /* broadcast: below rank_count; else 0 */
+    uint32_t channel_count;   /* 1 to 64; 0 means 1. A double binary tree needs two per unit, one for each tree */
+    uint32_t slot_depth;      /* slots of staging per connection, channel and direction; 2 to 64, 0 means 4 */
+} weft_plan_spec;
+
+/**
+ * Make a plan. Thread: any. Owner: the caller frees *plan with weft_plan_destroy().
+ * Errors: WEFT_INVALID_ARGUMENT, WEFT_UNSUPPORTED (no such algorithm for this collective), WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan);
+
+/**
+ * Read a plan's text form, @p bytes long, not necessarily terminated. A plan that was read is not yet known to be
+ * correct: weft_plan_verify() tells.
+ * Errors: WEFT_BAD_FORMAT, with @p error (256 bytes, may be NULL) saying line, what was found and what was expected.
+ */
+WEFT_API weft_status weft_plan_read(const char *text, size_t bytes, weft_plan **plan, char *error);
+
+/** NULL is allowed. */
+WEFT_API void weft_plan_destroy(weft_plan *plan);
+
+/** What the verifier counted. */
+typedef struct weft_plan_report {
+    size_t size;                  /* sizeof(weft_plan_report) of the caller, set before the call */
+    uint64_t steps;               /* over all ranks, for one slice */
+    uint64_t messages;            /* puts, for one slice */
+    uint64_t critical_messages;   /* longest chain of messages one after another */
+    double max_rank_sent_share;   /* most that one rank sends, as a share of the message */
+    double max_link_share;        /* most that one ordered pair of ranks carries, as a share of the message */
+    char message[256];            /* on WEFT_INVALID_PLAN: rank, track, step and what is wrong */
+} weft_plan_report;
+
+/**
+ * Prove a plan right for every count and number of slices, or say what is wrong with it: every rank ends with each
+ * contribution to each chunk exactly once (or the root's data, or having heard of every rank); nothing is read before
+ * it is written or overwritten before it is read, also in place; sends and receives pair up; nothing can deadlock at
+ * the declared slot depth.
+ *
+ * Cost:   linear in the steps of all ranks, times the rank count over 64 for all-reduce.
+ * Thread: any. @p report may be NULL.
+ * Errors: WEFT_INVALID_PLAN, WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_plan_verify(const weft_plan *plan, weft_plan_report *report);
+
+/** Equal for equal plans, on every machine. */
+WEFT_API uint64_t weft_plan_hash(const weft_plan *plan);
+
+#define WEFT_ALL_RANKS UINT32_MAX
+/**
+ * Write a plan as its text form (which weft_plan_read() reads when @p rank is WEFT_ALL_RANKS) or as JSON. *text is
+ * allocated and terminated; the caller frees it with free().
+ */
+WEFT_API weft_status weft_plan_print(const weft_plan *plan, uint32_t rank, weft_format format, char **text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weft/topology.h: what a machine or a cluster consists of, without a communicator.
+ */
+#ifndef WEFT_TOPOLOGY_H
+#define WEFT_TOPOLOGY_H
+
+#include <weft/types.h>
+#include <weft/weft.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_topology weft_topology;
+
+/**
+ * Discover this machine: packages, NUMA nodes, caches, cores, PCI bridges, GPUs, NICs and the links between them.
+ * Owner: the caller, weft_topology_destroy(). Thread: any.
+ * Errors: WEFT_SYSTEM_ERROR, WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_topology_discover(weft_topology **topology);
+/** NULL is allowed. */
+WEFT_API void weft_topology_destroy(weft_topology *topology);
+
+typedef struct weft_topology_counts {
+    size_t size; /* sizeof(weft_topology_counts) of the caller, set before the call */
+    uint32_t hosts, gpus, nics, switches, links;
+} weft_topology_counts;
+WEFT_API weft_status weft_topology_count(const weft_topology *topology, weft_topology_counts *counts);
+
+/**
+ * Describe for a person (WEFT_TEXT) or a program (WEFT_JSON: "hosts" "gpus" "nics" "switches" "links" counts and
+ * "graph" with its "nodes" and "edges"; bandwidths in bytes per second, latencies in seconds).
+ * *text is allocated; the caller frees it with free().
+ */
+WEFT_API weft_status weft_topology_print(const weft_topology *topology, weft_format format, char **text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

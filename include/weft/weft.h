@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weft/weft.h: communicators, collectives, requests and failures.
+ *
+ * Threads: one posting thread at a time per communicator. Communicators are independent of each other, also inside one
+ * process, where several ranks may live as threads. weft_comm_failure() and weft_comm_revoke() may be called by any
+ * thread at any time before weft_comm_destroy().
+ *
+ * Errors: every function that can fail returns a weft_status and leaves its outputs untouched on error. After a status
+ * of the groups peer and communicator, weft_comm_failure() tells the whole story.
+ */
+#ifndef WEFT_WEFT_H
+#define WEFT_WEFT_H
+
+#include <stdbool.h>
+#include <weft/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_comm weft_comm;
+typedef struct weft_request weft_request;
+
+/**
+ * Names a job that is about to start, so that its ranks can find and trust each other. Made once by
+ * weft_unique_id_create(), carried to every rank by whatever the program already has (a file of its own, a framework's
+ * store). It holds a secret: keep it from other users.
+ */
+typedef struct weft_unique_id {
+    uint8_t bytes[128];
+} weft_unique_id;
+
+/** Thread: any. Errors: WEFT_SYSTEM_ERROR (no randomness). */
+WEFT_API weft_status weft_unique_id_create(weft_unique_id *id);
+
+/**
+ * How to make a communicator. Set @c size to sizeof(weft_comm_config); zero for any other field means "as the
+ * environment's WEFT_ variables say, else the built-in default".
+ */
+typedef struct weft_comm_config {
+    size_t size;              /* sizeof(weft_comm_config) of the caller: later versions append fields */
+    const weft_unique_id *id; /* the same for all ranks; only read during the call */
+    uint32_t rank;            /* this rank, below rank_count */
+    uint32_t rank_count;      /* 1 or more */
+    uint64_t deadline_ns;     /* for creation, and for every operation that names none */
+    uint32_t channel_count;   /* rings or trees that share each message */
+    uint64_t slice_bytes;     /* piece of a chunk in flight */
+    bool progress_thread;     /* a thread of this communicator runs posted operations while the caller computes */
+} weft_comm_config;
+
+/**
+ * Join the other ranks. Collective: returns when every rank has arrived, or the deadline has passed.
+ *
+ * Owner:  the caller; weft_comm_destroy() ends it.
+ * Errors: WEFT_INVALID_ARGUMENT, WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT, WEFT_DEADLINE_EXCEEDED, WEFT_PEER_FAILED,
+ *         WEFT_PEER_REFUSED (another job, world size or version under the same id), WEFT_SYSTEM_ERROR.
+ */
+WEFT_API weft_status weft_comm_create(const weft_comm_config *config, weft_comm **comm);
+
+/**
+ * The same from the environment: the descriptor that weft_local_run() handed down, with RANK and WORLD_SIZE. Without
+ * any of them: a communicator of one rank.
+ */
+WEFT_API weft_status weft_comm_create_from_env(weft_comm **comm);
+
+/**
+ * Leave. Not collective: the other ranks are told, and go on until they need this one. Every request must have been
+ * waited for or the communicator have failed; unfinished ones are abandoned with their buffers no longer touched.
+ * NULL is allowed.
+ */
+WEFT_API void weft_comm_destroy(weft_comm *comm);
+
+WEFT_API uint32_t weft_comm_rank(const weft_comm *comm);
+WEFT_API uint32_t weft_comm_rank_count(const weft_comm *comm);
+
+/** What one call may ask for; NULL stands for all zeros, which are the communicator's defaults. */
+typedef struct weft_call {
+    size_t size;              /* sizeof(weft_call) of the caller */
+    uint64_t deadline_ns;     /* from posting to completion; 0: the communicator's */
+    weft_algorithm algorithm; /* force one; WEFT_ALGORITHM_AUTO lets the cost model choose */
+} weft_call;
+
+/**
+ * Combine one buffer per rank element by element; every rank gets the result.
+ *
+ * Shape:  @p count elements of @p dtype at @p send and at @p recv. In place when send == recv; any other overlap is
+ *         refused. A count of 0 is allowed and moves nothing, but is a collective call like any other.
+ * Order:  every rank posts the collectives of a communicator in the same order.
+ * Owner:  both buffers belong to the operation until it completes.
+ * Wait:   @p request NULL blocks; else *request is completed by weft_wait() or weft_test().
+ * Errors: WEFT_INVALID_ARGUMENT; and what the communicator failed with (weft_comm_failure()).
+ */
+WEFT_API weft_status weft_all_reduce(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
+                                     weft_op op, const weft_call *call, weft_request **request);
+
+/**
+ * Copy rank @p root's buffer to all. Shape: @p count elements; @p send is read on the root only, @p recv is written on
+ * every rank (on the root too, unless recv == send). Otherwise as weft_all_reduce(). The root's call completes when its
+ * children have taken the data; a rank that received and passed on the data may return before others have arrived.
+ */
+WEFT_API weft_status weft_broadcast(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
+                                    uint32_t root, const weft_call *call, weft_request **request);
+
+/** No rank returns (or completes its request) before every rank has called. Otherwise as weft_all_reduce(). */
+WEFT_API weft_status weft_barrier(weft_comm *comm, const weft_call *call, weft_request **request);
+
+/**
+ * Has it completed? WEFT_OK: yes, and *request is freed and set to NULL. WEFT_IN_PROGRESS: not yet; progress was made.
+ * Any other status: it failed, and *request is freed and set to NULL. Requests may be completed in any order.
+ */
+WEFT_API weft_status weft_test(weft_request **request);
+/** The same, blocking until the request completes, fails, or reaches its deadline. */
+WEFT_API weft_status weft_wait(weft_request **request);
+
+/** What went wrong: filled by the rank that noticed first and the same on all that were told. */
+typedef struct weft_failure {
+    size_t size;             /* sizeof(weft_failure) of the caller, set before the call */
+    weft_status status;      /* WEFT_OK while nothing has failed */
+    int32_t rank;            /* the rank at fault, or -1 */
+    int32_t other_rank;      /* mismatch: the rank it disagrees with; else -1 */
+    int32_t reporter_rank;   /* who noticed */
+    uint64_t sequence;       /* the operation's number on this communicator, from 1; 0: outside of one */
+    int32_t track;           /* where in the plan the reporter stood; -1: outside of one */
+    int32_t step;
+    char operation[128];     /* the reporter's call, e.g. "all_reduce count 1024 dtype float32 op sum" */
+    char other_operation[128]; /* mismatch: the other rank's call */
+    char device[64];         /* the transport or device in use */
+    char message[256];       /* one sentence for a person */
+} weft_failure;
+
+/** Thread: any. WEFT_OK always, with failure->status WEFT_OK while nothing has failed; WEFT_INVALID_ARGUMENT on a bad size. */
+WEFT_API weft_status weft_comm_failure(const weft_comm *comm, weft_failure *failure);
+
+/** End all operations of all ranks with WEFT_REVOKED. Thread: any. */
+WEFT_API weft_status weft_comm_revoke(weft_comm *comm);
+
+/** Counters since creation, for monitoring. */
+typedef struct weft_statistics {
+    size_t size;               /* sizeof(weft_statistics) of the caller, set before the call */
+    uint64_t operations;       /* completed */
+    uint64_t payload_bytes;    /* count times element size, summed over them */
+    uint64_t busy_ns;          /* time with at least one operation in flight */
+} weft_statistics;
+/** Thread: any. */
+WEFT_API weft_status weft_comm_statistics(const weft_comm *comm, weft_statistics *statistics);
+
+typedef enum weft_format { WEFT_TEXT = 0, WEFT_JSON = 1 } weft_format;
+/**
+ * Say what the communicator is and why: ranks, transport, waiting, the plans made so far with what each was preferred
+ * to. *text is allocated; the caller frees it with free().
+ */
+WEFT_API weft_status weft_comm_describe(const weft_comm *comm, weft_format format, char **text);
+
+/**
+ * Run @p argv as @p rank_count local ranks: children of the caller, each with RANK, WORLD_SIZE and a descriptor that
+ * carries the job's fresh identity, so that weft_comm_create_from_env() joins them. Blocks until all have ended,
+ * says on standard error which rank died and how, and ends the rest some seconds after one has failed. Children die
+ * with their parent; SIGINT and SIGTERM are passed on.
+ *
+ * *exit_code: 0 when all ranks returned 0, else the first failing rank's code (128 + signal for a signal).
+ * Thread: the process's only one. Errors: WEFT_INVALID_ARGUMENT, WEFT_RESOURCE_LIMIT, WEFT_SYSTEM_ERROR.
+ */
+WEFT_API weft_status weft_local_run(uint32_t rank_count, char *const argv[], int *exit_code);
+/** True in a child of weft_local_run(): a tool that is given --ranks asks this before becoming a supervisor itself. */
+WEFT_API bool weft_local_is_child(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
