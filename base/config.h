@@ -4,8 +4,8 @@
  * manual page and the warning for a WEFT_ variable that is none. getenv() is called in config.c alone.
  *
  * X(field, VARIABLE, KIND, default, low, high, help)
- * KIND: U (unsigned; K, M, G suffixes are 1024-based), T (time: ns, us, ms, s suffixes; plain means seconds; kept in ns),
- *       B (0 or 1), S (string), C (choice: `low` names the table of words, see config.c)
+ * KIND: U (unsigned; K, M, G suffixes are 1024-based), T (time: ns, us, ms, s suffixes; plain means seconds; kept in
+ * ns), B (0 or 1), S (string), C (choice: `low` names the table of words, see config.c)
  */
 #ifndef BASE_CONFIG_H
 #define BASE_CONFIG_H
@@ -17,7 +17,7 @@
 #include "base/diagnostic.h"
 
 #define CONFIG_TABLE(X)                                                                                              \
-    X(log, WEFT_LOG, C, "warning", levels, 0, "least severe message to write: error, warning, info or debug")        \
+    X(log, WEFT_LOG, C, "warning", levels, 0, "least severe message to write")                                       \
     X(log_file, WEFT_LOG_FILE, S, "", 0, 0, "file to append log lines to; empty means standard error")               \
     X(deadline_ns, WEFT_DEADLINE, T, "600s", NS_PER_MS, 86400 * NS_PER_S,                                            \
       "longest wait for a live rank that has not arrived")                                                           \
@@ -31,15 +31,17 @@
     X(verify, WEFT_VERIFY, B, "0", 0, 1, "prove every plan right before it is used")                                 \
     X(spin_ns, WEFT_SPIN, T, "20us", 0, NS_PER_S, "busy waiting before giving the core away")                        \
     X(progress_thread, WEFT_PROGRESS_THREAD, B, "0", 0, 1, "run operations on a thread of their own")                \
-    X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use: auto, portable, avx2, avx512")
+    X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use")
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };
 enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM };
 
+#define CONFIG_STRING_BYTES 256 /* with the terminator */
+
 #define CONFIG_FIELD_U(field) uint64_t field;
 #define CONFIG_FIELD_T(field) uint64_t field;
 #define CONFIG_FIELD_B(field) bool field;
-#define CONFIG_FIELD_S(field) char field[256];
+#define CONFIG_FIELD_S(field) char field[CONFIG_STRING_BYTES];
 #define CONFIG_FIELD_C(field) int field;
 #define CONFIG_FIELD(field, variable, kind, ...) CONFIG_FIELD_##kind(field)
 struct config {
@@ -48,7 +50,8 @@ struct config {
 
 /*
  * Parse "NAME=value" strings (NULL-terminated, as environ); names outside WEFT_ are passed over, unknown WEFT_ names
- * are logged as a warning with the nearest right one. WEFT_INVALID_ARGUMENT with a sentence at the first bad value.
+ * are logged as a warning with the nearest right one; an empty value counts as unset. *config is filled in any case:
+ * WEFT_INVALID_ARGUMENT, with a sentence on the first bad value, leaves the default of each field whose value is bad.
  * Pure but for the log. Thread: any.
  */
 weft_status config_parse(char *const environment[], struct config *config, struct diagnostic *diagnostic);
