@@ -16,21 +16,21 @@
 
 #include "base/diagnostic.h"
 
-#define CONFIG_TABLE(X)                                                                                              \
-    X(log, WEFT_LOG, C, "warning", levels, 0, "least severe message to write")                                       \
-    X(log_file, WEFT_LOG_FILE, S, "", 0, 0, "file to append log lines to; empty means standard error")               \
-    X(deadline_ns, WEFT_DEADLINE, T, "600s", NS_PER_MS, 86400 * NS_PER_S,                                            \
-      "longest wait for a live rank that has not arrived")                                                           \
-    X(keepalive_ns, WEFT_KEEPALIVE, T, "10s", 100 * NS_PER_MS, 3600 * NS_PER_S,                                      \
-      "silence on a control connection after which its rank counts as failed")                                       \
-    X(algorithm, WEFT_ALGORITHM, C, "auto", algorithms, 0, "algorithm for every operation that names none")          \
-    X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                       \
-    X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")   \
-    X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")      \
-    X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")               \
-    X(verify, WEFT_VERIFY, B, "0", 0, 1, "prove every plan right before it is used")                                 \
-    X(spin_ns, WEFT_SPIN, T, "20us", 0, NS_PER_S, "busy waiting before giving the core away")                        \
-    X(progress_thread, WEFT_PROGRESS_THREAD, B, "0", 0, 1, "run operations on a thread of their own")                \
+#define CONFIG_TABLE(X)                                                                                                \
+    X(log, WEFT_LOG, C, "warning", levels, 0, "least severe message to write")                                         \
+    X(log_file, WEFT_LOG_FILE, S, "", 0, 0, "file to append log lines to; empty means standard error")                 \
+    X(deadline_ns, WEFT_DEADLINE, T, "600s", NS_PER_MS, 86400 * NS_PER_S,                                              \
+      "longest wait for a live rank that has not arrived")                                                             \
+    X(keepalive_ns, WEFT_KEEPALIVE, T, "10s", 100 * NS_PER_MS, 3600 * NS_PER_S,                                        \
+      "silence on a control connection after which its rank counts as failed")                                         \
+    X(algorithm, WEFT_ALGORITHM, C, "auto", algorithms, 0, "algorithm for every operation that names none")            \
+    X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                         \
+    X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")     \
+    X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
+    X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \
+    X(verify, WEFT_VERIFY, B, "0", 0, 1, "prove every plan right before it is used")                                   \
+    X(spin_ns, WEFT_SPIN, T, "20us", 0, NS_PER_S, "busy waiting before giving the core away")                          \
+    X(progress_thread, WEFT_PROGRESS_THREAD, B, "0", 0, 1, "run operations on a thread of their own")                  \
     X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use")
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };

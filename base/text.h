@@ -22,12 +22,13 @@ struct text {
 };
 
 __attribute__((format(printf, 2, 3))) void text_add(struct text *text, const char *format, ...);
-/* The string, owned by the caller (free()); "" when nothing was added; NULL when out of memory. @p text is then empty.
- */
+/* The string, which the caller frees; "" when nothing was added; NULL when out of memory. @p text is then empty. */
 char *text_take(struct text *text);
 void text_free(struct text *text);
 
-/* @p key is NULL inside an array and at the top. Strings are escaped, numbers that JSON lacks (NaN, infinity) are null.
+/*
+ * @p key is NULL inside an array and at the top. Strings are escaped, and bytes that are not UTF-8 become U+FFFD; a NULL
+ * string and the numbers that JSON lacks (NaN, infinity) are null. Numbers read back as the same value.
  */
 void json_object_begin(struct text *text, const char *key);
 void json_object_end(struct text *text);
