@@ -27,8 +27,8 @@ char *text_take(struct text *text);
 void text_free(struct text *text);
 
 /*
- * @p key is NULL inside an array and at the top. Strings are escaped, and bytes that are not UTF-8 become U+FFFD; a NULL
- * string and the numbers that JSON lacks (NaN, infinity) are null. Numbers read back as the same value.
+ * @p key is NULL inside an array and at the top. Strings are escaped, and bytes that are not UTF-8 become U+FFFD; a
+ * NULL string and the numbers that JSON lacks (NaN, infinity) are null. Numbers read back as the same value.
  */
 void json_object_begin(struct text *text, const char *key);
 void json_object_end(struct text *text);
