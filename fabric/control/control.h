@@ -25,9 +25,10 @@ struct signature {
     uint64_t sequence; /* from 1, per communicator */
     uint64_t count;
     uint32_t root;
+    uint32_t plan; /* hash of algorithm, channels, slots and slice size in use: ranks configured differently differ here */
     uint8_t collective, dtype, op, algorithm; /* algorithm: as forced by the caller; 0 when not */
 };
-/* "all_reduce count 1024 dtype float32 op sum algorithm auto"; fields a collective has no use for are left out. */
+/* "all_reduce count 1024 dtype float32 op sum algorithm auto plan 1a2b3c4d"; fields a collective has no use for are left out. */
 void signature_text(const struct signature *signature, char text[128]);
 
 struct control;

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "collectives/comm/comm_internal.h"
+#include "transport/shm/shm.h"
+
+#define CACHE_LINE_BYTES 64u
+
+/* Cores that this process may run on. */
+static uint32_t core_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    int count = CPU_COUNT(&set);
+    return count > 0 ? (uint32_t)count : 1;
+}
+
+/* The caller's wishes, else the environment's, else the defaults; checked. */
+static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *wishes, struct diagnostic *diagnostic)
+{
+    const struct config *config = config_get();
+    weft_status status = config_status(diagnostic);
+    if (status != WEFT_OK) return status;
+    uint64_t channels = wishes->channel_count ? wishes->channel_count : config->channels;
+    uint64_t slice_bytes = wishes->slice_bytes ? wishes->slice_bytes : config->slice_bytes;
+    if (channels > 16) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "channel_count is above 16");
+    if (slice_bytes > 16 << 20) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "slice_bytes is above 16 MiB");
+    comm->deadline_ns = wishes->deadline_ns ? wishes->deadline_ns : config->deadline_ns;
+    comm->algorithm = (weft_algorithm)config->algorithm;
+    comm->channel_units = (uint32_t)channels;
+    comm->slice_bytes = (uint32_t)((slice_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES);
+    comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : cost_model_shm.slice_bytes;
+    comm->slot_depth = (uint32_t)config->slot_depth;
+    comm->verify = config->verify;
+    uint32_t cores = core_count();
+    comm->ranks_per_core = (comm->identity.rank_count + cores - 1) / cores;
+    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
+    comm->spin_ns = comm->ranks_per_core > 1 ? 0 : config->spin_ns;
+    return WEFT_OK;
+}
+
+static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wishes, struct diagnostic *diagnostic)
+{
+    const struct control_config control = {
+        .identity = comm->identity,
+        .deadline_ns = comm->deadline_ns,
+        .keepalive_ns = config_get()->keepalive_ns,
+    };
+    weft_status status = control_join(&control, &comm->control, diagnostic);
+    if (status != WEFT_OK) return status;
+    struct rendezvous rendezvous = {.reach = control_reach, .context = comm->control};
+    status = shm_endpoint_create(comm->identity.rank, comm->identity.rank_count, rendezvous, &comm->endpoint,
+                                 diagnostic);
+    if (status != WEFT_OK) goto leave;
+    const struct engine_config engine = {
+        .endpoint = comm->endpoint,
+        .rank = comm->identity.rank,
+        .rank_count = comm->identity.rank_count,
+        .channel_limit = 2 * (comm->channel_units ? comm->channel_units : 1), /* a double tree has two per unit */
+        .slot_depth = comm->slot_depth,
+        .slot_bytes = comm->slot_bytes,
+    };
+    status = engine_create(&engine, &comm->engine);
+    if (status != WEFT_OK) goto destroy_endpoint;
+    if (wishes->progress_thread || config_get()->progress_thread) status = progress_thread_start(comm);
+    if (status != WEFT_OK) goto destroy_engine;
+    return WEFT_OK;
+
+destroy_engine:
+    engine_destroy(comm->engine);
+destroy_endpoint:
+    endpoint_destroy(comm->endpoint);
+leave:
+    control_leave(comm->control);
+    return status;
+}
+
+weft_status weft_comm_create(const weft_comm_config *config, weft_comm **comm)
+{
+    if (!config || !comm || config->size != sizeof *config || !config->id || config->rank_count == 0 ||
+        config->rank >= config->rank_count || config->rank_count > PLAN_MAX_RANKS)
+        return WEFT_INVALID_ARGUMENT;
+    struct weft_comm *made = calloc(1, sizeof *made);
+    if (!made) return WEFT_OUT_OF_MEMORY;
+    pthread_mutex_init(&made->plans_lock, NULL);
+    struct diagnostic diagnostic = {WEFT_OK, ""};
+    weft_status status = bootstrap_identity(config->id, config->rank, config->rank_count, &made->identity, &diagnostic);
+    if (status == WEFT_OK) status = comm_settle(made, config, &diagnostic);
+    if (status == WEFT_OK) status = comm_build(made, config, &diagnostic);
+    if (status != WEFT_OK) {
+        log_error("rank %u of %u cannot join: %s: %s", config->rank, config->rank_count, weft_status_name(status),
+                  diagnostic.text);
+        pthread_mutex_destroy(&made->plans_lock);
+        free(made);
+        return status;
+    }
+    *comm = made;
+    return WEFT_OK;
+}
+
+weft_status weft_comm_create_from_env(weft_comm **comm)
+{
+    if (!comm) return WEFT_INVALID_ARGUMENT;
+    weft_unique_id id;
+    weft_comm_config config = {.size = sizeof config, .id = &id};
+    struct diagnostic diagnostic = {WEFT_OK, ""};
+    weft_status status = bootstrap_from_environment(&id, &config.rank, &config.rank_count, &diagnostic);
+    if (status != WEFT_OK) {
+        log_error("cannot join from the environment: %s", diagnostic.text);
+        return status;
+    }
+    return weft_comm_create(&config, comm);
+}
+
+/* Requests that nobody waited for: their operations end here, with their buffers no longer touched. */
+static void requests_abandon(struct weft_comm *comm)
+{
+    while (comm->active_first) {
+        struct weft_request *request = comm->active_first;
+        comm->active_first = request->next;
+        if (request->operation) operation_free(request->operation);
+        free(request);
+    }
+    while (comm->idle_requests) {
+        struct weft_request *request = comm->idle_requests;
+        comm->idle_requests = request->next;
+        free(request);
+    }
+}
+
+void weft_comm_destroy(weft_comm *comm)
+{
+    if (!comm) return;
+    progress_thread_stop(comm);
+    requests_abandon(comm);
+    comm_plans_free(comm);
+    /* Goodbye first: a peer that sees its connection end must already be able to know why. */
+    control_leave(comm->control);
+    engine_destroy(comm->engine);
+    endpoint_destroy(comm->endpoint);
+    pthread_mutex_destroy(&comm->plans_lock);
+    free(comm);
+}
+
+uint32_t weft_comm_rank(const weft_comm *comm)
+{
+    return comm->identity.rank;
+}
+
+uint32_t weft_comm_rank_count(const weft_comm *comm)
+{
+    return comm->identity.rank_count;
+}
+
+weft_status weft_comm_failure(const weft_comm *comm, weft_failure *failure)
+{
+    if (!comm || !failure || failure->size != sizeof *failure) return WEFT_INVALID_ARGUMENT;
+    control_failure(comm->control, failure);
+    failure->size = sizeof *failure;
+    return WEFT_OK;
+}
+
+weft_status weft_comm_revoke(weft_comm *comm)
+{
+    if (!comm) return WEFT_INVALID_ARGUMENT;
+    weft_failure failure = {
+        .size = sizeof failure,
+        .status = WEFT_REVOKED,
+        .rank = (int32_t)comm->identity.rank,
+        .other_rank = -1,
+        .reporter_rank = (int32_t)comm->identity.rank,
+        .track = -1,
+        .step = -1,
+    };
+    snprintf(failure.device, sizeof failure.device, "%s", comm->endpoint->ops->name);
+    snprintf(failure.message, sizeof failure.message, "rank %u revoked the communicator", comm->identity.rank);
+    control_report(comm->control, &failure);
+    return WEFT_OK;
+}
+
+weft_status weft_comm_statistics(const weft_comm *comm, weft_statistics *statistics)
+{
+    if (!comm || !statistics || statistics->size != sizeof *statistics) return WEFT_INVALID_ARGUMENT;
+    *statistics = (weft_statistics){
+        .size = sizeof *statistics,
+        .operations = atomic_load_explicit(&comm->operations, memory_order_relaxed),
+        .payload_bytes = atomic_load_explicit(&comm->payload_bytes, memory_order_relaxed),
+        .busy_ns = atomic_load_explicit(&comm->busy_ns, memory_order_relaxed),
+    };
+    return WEFT_OK;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef COLLECTIVES_COMM_INTERNAL_H
+#define COLLECTIVES_COMM_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <weft/weft.h>
+
+#include "collectives/exec/exec.h"
+#include "collectives/select/select.h"
+#include "fabric/control/control.h"
+
+/* A plan made and bound, kept for the life of the communicator. */
+struct plan_entry {
+    weft_collective collective;
+    weft_algorithm algorithm;
+    uint32_t root, channel_units;
+    weft_plan *plan;
+    struct binding *binding;
+
+    struct plan_entry *next;
+};
+
+struct weft_request {
+    struct weft_comm *comm;
+    struct signature signature;
+    struct select_choice choice;
+    struct operation_call call;
+    uint64_t posted_ns, deadline_ns; /* times, not durations */
+    struct operation *operation;     /* NULL until begun */
+    uint64_t broken_since_ns;        /* when the operation stopped for good; 0: it has not */
+    _Atomic uint32_t status;         /* WEFT_IN_PROGRESS until complete: request_finish() releases, request_status() acquires */
+    struct weft_request *next;
+};
+
+/* Posted requests on their way to the progress thread: one producer, one consumer. */
+#define QUEUE_CAPACITY 256u /* a power of two */
+struct post_queue {
+    struct weft_request *requests[QUEUE_CAPACITY];
+    _Atomic uint32_t head; /* taken: queue_pop() releases, queue_push() acquires */
+    _Atomic uint32_t tail; /* pushed: queue_push() releases, queue_pop() acquires */
+};
+
+struct progress_thread {
+    bool running;
+    pthread_t thread;
+    _Atomic bool stop;
+    _Atomic bool asleep;
+    int wake; /* eventfd */
+    struct post_queue queue;
+};
+
+struct weft_comm {
+    struct identity identity;
+    struct control *control;
+    struct endpoint *endpoint;
+    struct engine *engine;
+    /* Settled at creation. */
+    uint64_t deadline_ns, spin_ns;
+    weft_algorithm algorithm;
+    uint32_t channel_units, slice_bytes, slot_bytes, slot_depth, ranks_per_core;
+    bool verify;
+    /* The poster's. */
+    uint64_t sequence;
+    struct weft_request *idle_requests;
+    /* The engine's: the poster's, or the progress thread's. */
+    struct weft_request *active_first, *active_last;
+    uint64_t moved_ns;   /* when something last moved */
+    uint64_t compared_ns; /* when signatures were last compared */
+    uint64_t busy_since_ns;
+    struct progress_thread progress;
+    /* Written under plans_lock by the engine's thread, read by weft_comm_describe(). */
+    pthread_mutex_t plans_lock;
+    struct plan_entry *plans;
+    /* Statistics: relaxed counters, each written by one thread. */
+    _Atomic uint64_t operations, payload_bytes, busy_ns;
+};
+
+/* plans.c */
+weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding);
+void comm_plans_free(struct weft_comm *comm);
+
+/* request.c */
+weft_status request_status(const struct weft_request *request);
+/* Hand a filled-in request to the engine, and wait for it where the caller asked for none. */
+weft_status request_post(struct weft_request *request, weft_request **out);
+struct weft_request *request_take(struct weft_comm *comm);
+void request_give_back(struct weft_request *request);
+
+/* progress.c: the engine's thread only. */
+void progress_begin(struct weft_comm *comm, struct weft_request *request);
+/* One turn over everything active. True if anything moved. */
+bool progress_turn(struct weft_comm *comm, uint64_t now_ns);
+
+/* thread.c */
+weft_status progress_thread_start(struct weft_comm *comm);
+void progress_thread_stop(struct weft_comm *comm);
+void progress_thread_post(struct weft_comm *comm, struct weft_request *request);
+
+/* wait.c */
+struct waiter {
+    struct weft_comm *comm;
+    uint64_t spin_ns, yield_ns; /* busy waiting, then giving the core away, before sleeping */
+    uint64_t idle_since_ns;     /* 0: not idle */
+};
+struct waiter waiter_of_caller(struct weft_comm *comm);
+struct waiter waiter_of_thread(struct weft_comm *comm);
+/* Nothing moved. False: it was worth another look at once, and a spin or a yield was made of it. True: time to sleep. */
+bool waiter_idle(struct waiter *waiter, uint64_t now_ns);
+void waiter_busy(struct waiter *waiter);
+/* Sleep until the transport, the control thread or @p wake (or -1) has news, or it is time to look at deadlines. */
+void waiter_sleep(const struct waiter *waiter, int wake);
+/* Sleep until *status is no longer WEFT_IN_PROGRESS; another thread completes it. */
+void wait_for_completion(const _Atomic uint32_t *status, uint64_t spin_ns);
+void wake_completion(_Atomic uint32_t *status);
+#endif

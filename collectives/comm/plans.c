@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "collectives/comm/comm_internal.h"
+
+static weft_status plan_make(const struct weft_comm *comm, const struct weft_request *request, weft_plan **plan)
+{
+    const weft_plan_spec spec = {
+        .size = sizeof spec,
+        .collective = (weft_collective)request->signature.collective,
+        .algorithm = request->choice.algorithm,
+        .rank_count = comm->identity.rank_count,
+        .root = request->signature.root,
+        .channel_count = request->choice.channel_units,
+        .slot_depth = comm->slot_depth,
+    };
+    weft_plan *made;
+    weft_status status = weft_plan_create(&spec, &made);
+    if (status != WEFT_OK) return status;
+    if (comm->verify) {
+        weft_plan_report report = {.size = sizeof report};
+        status = weft_plan_verify(made, &report);
+        if (status != WEFT_OK) {
+            log_error("plan %s %s refused: %s", weft_collective_name(spec.collective),
+                      weft_algorithm_name(spec.algorithm), report.message);
+            weft_plan_destroy(made);
+            return status;
+        }
+    }
+    *plan = made;
+    return WEFT_OK;
+}
+
+static weft_status entry_make(struct weft_comm *comm, const struct weft_request *request, struct plan_entry **entry)
+{
+    struct plan_entry *made = calloc(1, sizeof *made);
+    if (!made) return WEFT_OUT_OF_MEMORY;
+    made->collective = (weft_collective)request->signature.collective;
+    made->algorithm = request->choice.algorithm;
+    made->root = request->signature.root;
+    made->channel_units = request->choice.channel_units;
+    weft_status status = plan_make(comm, request, &made->plan);
+    if (status == WEFT_OK) status = binding_create(comm->engine, made->plan, &made->binding);
+    if (status != WEFT_OK) {
+        weft_plan_destroy(made->plan);
+        free(made);
+        return status;
+    }
+    *entry = made;
+    return WEFT_OK;
+}
+
+static bool entry_serves(const struct plan_entry *entry, const struct weft_request *request)
+{
+    return entry->collective == (weft_collective)request->signature.collective &&
+           entry->algorithm == request->choice.algorithm && entry->root == request->signature.root &&
+           entry->channel_units == request->choice.channel_units;
+}
+
+weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding)
+{
+    struct plan_entry *entry = comm->plans;
+    while (entry && !entry_serves(entry, request)) entry = entry->next;
+    if (!entry) {
+        weft_status status = entry_make(comm, request, &entry);
+        if (status != WEFT_OK) return status;
+        pthread_mutex_lock(&comm->plans_lock);
+        entry->next = comm->plans;
+        comm->plans = entry;
+        pthread_mutex_unlock(&comm->plans_lock);
+    }
+    *binding = entry->binding;
+    return WEFT_OK;
+}
+
+void comm_plans_free(struct weft_comm *comm)
+{
+    while (comm->plans) {
+        struct plan_entry *entry = comm->plans;
+        comm->plans = entry->next;
+        binding_destroy(entry->binding);
+        weft_plan_destroy(entry->plan);
+        free(entry);
+    }
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "collectives/comm/comm_internal.h"
+
+/* Without progress for so long, ranks compare what they have called. */
+#define STALL_NS (100 * NS_PER_MS)
+/* So long the control thread has to say why a connection broke, before the broken connection itself is the failure. */
+#define VERDICT_NS (500 * NS_PER_MS)
+
+static void request_finish(struct weft_comm *comm, struct weft_request *request, weft_status status)
+{
+    if (request->operation) operation_free(request->operation);
+    request->operation = NULL;
+    if (status == WEFT_OK) {
+        atomic_fetch_add_explicit(&comm->operations, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&comm->payload_bytes,
+                                  request->call.count * weft_dtype_size(request->call.dtype), memory_order_relaxed);
+    }
+    /* Release pairs with request_status(): the results are visible before the status. */
+    atomic_store_explicit(&request->status, (uint32_t)status, memory_order_release);
+    if (comm->progress.running) wake_completion(&request->status);
+}
+
+/* Tell the control thread, and through it every rank, what is wrong with this request. */
+static void request_report(struct weft_comm *comm, const struct weft_request *request, weft_status status,
+                           int32_t culprit, const char *message)
+{
+    weft_failure failure = {
+        .size = sizeof failure,
+        .status = status,
+        .rank = culprit,
+        .other_rank = -1,
+        .reporter_rank = (int32_t)comm->identity.rank,
+        .sequence = request->signature.sequence,
+        .track = -1,
+        .step = -1,
+    };
+    if (request->operation) {
+        struct operation_stall stall = operation_stall(request->operation);
+        failure.track = (int32_t)stall.track;
+        failure.step = (int32_t)stall.step;
+    }
+    signature_text(&request->signature, failure.operation);
+    snprintf(failure.device, sizeof failure.device, "%s", comm->endpoint->ops->name);
+    snprintf(failure.message, sizeof failure.message, "%s", message);
+    log_error("comm %02x%02x rank %u seq %llu track %d step %d status %s culprit %d: %s", comm->identity.job[0],
+              comm->identity.job[1], comm->identity.rank, (unsigned long long)failure.sequence, failure.track,
+              failure.step, weft_status_name(status), culprit, message);
+    control_report(comm->control, &failure);
+}
+
+void progress_begin(struct weft_comm *comm, struct weft_request *request)
+{
+    struct binding *binding = NULL;
+    weft_status status = control_failed(comm->control) ? WEFT_OK : comm_plan(comm, request, &binding);
+    if (status == WEFT_OK && !control_failed(comm->control))
+        status = operation_start(comm->engine, binding, &request->call, &request->operation);
+    if (status != WEFT_OK) {
+        char message[256];
+        snprintf(message, sizeof message, "rank %u could not begin operation %llu: %s", comm->identity.rank,
+                 (unsigned long long)request->signature.sequence, weft_status_text(status));
+        request_report(comm, request, status, (int32_t)comm->identity.rank, message);
+    }
+    request->next = NULL;
+    if (comm->active_last) {
+        comm->active_last->next = request;
+    } else {
+        comm->active_first = request;
+        comm->busy_since_ns = comm->moved_ns = request->posted_ns;
+    }
+    comm->active_last = request;
+}
+
+/* The operation has stopped for good. Why it did is for the control thread to say, if it does so soon. */
+static void request_broken(struct weft_comm *comm, struct weft_request *request, weft_status status, uint64_t now_ns)
+{
+    struct operation_stall stall = operation_stall(request->operation);
+    if (request->broken_since_ns == 0) {
+        request->broken_since_ns = now_ns;
+        control_stalled(comm->control, request->signature.sequence);
+    }
+    if (now_ns - request->broken_since_ns < VERDICT_NS) return;
+    char message[256];
+    if (status == WEFT_MISMATCH) {
+        status = WEFT_PROTOCOL_ERROR;
+        snprintf(message, sizeof message, "rank %u sent data of another operation than the one it says it called",
+                 stall.peer);
+    } else {
+        snprintf(message, sizeof message, "connection to rank %u over %s failed: %s", stall.peer,
+                 comm->endpoint->ops->name, weft_status_text(status));
+    }
+    request_report(comm, request, status, (int32_t)stall.peer, message);
+}
+
+static void request_late(struct weft_comm *comm, const struct weft_request *request)
+{
+    struct operation_stall stall = {PLAN_NONE, PLAN_NONE, PLAN_NONE, false};
+    if (request->operation) stall = operation_stall(request->operation);
+    double waited_s = (double)(request->deadline_ns - request->posted_ns) / (double)NS_PER_S;
+    char message[256];
+    if (stall.peer == PLAN_NONE)
+        snprintf(message, sizeof message, "not complete after %.3g s", waited_s);
+    else
+        snprintf(message, sizeof message, "rank %u waited %.3g s for rank %u%s; raise WEFT_DEADLINE if that is not long",
+                 comm->identity.rank, waited_s, stall.peer, stall.connecting ? " to connect" : "");
+    request_report(comm, request, WEFT_DEADLINE_EXCEEDED, stall.peer == PLAN_NONE ? -1 : (int32_t)stall.peer, message);
+}
+
+/* Advance every active request once, in the order of posting, and finish those that are complete. */
+static bool active_advance(struct weft_comm *comm, uint64_t now_ns)
+{
+    bool moved = false;
+    struct weft_request **link = &comm->active_first, *last = NULL;
+    while (*link) {
+        struct weft_request *request = *link;
+        weft_status status = operation_advance(request->operation, &moved);
+        if (status == WEFT_OK) {
+            *link = request->next;
+            request_finish(comm, request, WEFT_OK);
+            moved = true;
+            continue;
+        }
+        if (status != WEFT_IN_PROGRESS) request_broken(comm, request, status, now_ns);
+        last = request;
+        link = &request->next;
+    }
+    comm->active_last = last;
+    return moved;
+}
+
+static void active_fail(struct weft_comm *comm)
+{
+    weft_failure failure = {.size = sizeof failure};
+    control_failure(comm->control, &failure);
+    while (comm->active_first) {
+        struct weft_request *request = comm->active_first;
+        comm->active_first = request->next;
+        request_finish(comm, request, failure.status);
+    }
+    comm->active_last = NULL;
+}
+
+/* Nothing moves: has it been so for long, or too long? Deadlines of requests behind the first come with their turn. */
+static void active_stalled(struct weft_comm *comm, uint64_t now_ns)
+{
+    struct weft_request *first = comm->active_first;
+    if (now_ns - comm->moved_ns >= STALL_NS && now_ns - comm->compared_ns >= STALL_NS) {
+        comm->compared_ns = now_ns;
+        control_stalled(comm->control, first->signature.sequence);
+    }
+    if (now_ns >= first->deadline_ns && first->broken_since_ns == 0) request_late(comm, first);
+}
+
+bool progress_turn(struct weft_comm *comm, uint64_t now_ns)
+{
+    bool moved = engine_poll(comm->engine, now_ns);
+    if (!comm->active_first) return moved;
+    if (control_failed(comm->control)) {
+        active_fail(comm);
+        moved = true;
+    } else {
+        moved |= active_advance(comm, now_ns);
+    }
+    if (!comm->active_first)
+        atomic_fetch_add_explicit(&comm->busy_ns, clock_now_ns() - comm->busy_since_ns, memory_order_relaxed);
+    else if (!moved)
+        active_stalled(comm, now_ns);
+    if (moved) comm->moved_ns = now_ns;
+    return moved;
+}

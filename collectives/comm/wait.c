@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "collectives/comm/comm_internal.h"
+
+/*
+ * A caller with nothing else to do gives the core away for so long before sleeping: two scheduler ticks at 1000 Hz. Ranks
+ * that share cores pass data on at every yield; a sleep and a wake-up cost several microseconds more. A progress thread
+ * does neither: the core it would yield on is the one its own process computes on.
+ */
+#define CALLER_YIELD_NS (2 * NS_PER_MS)
+/* Longest sleep: stalls and deadlines are looked at this often. */
+#define SLEEP_MS 20
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+struct waiter waiter_of_caller(struct weft_comm *comm)
+{
+    return (struct waiter){.comm = comm, .spin_ns = comm->spin_ns, .yield_ns = CALLER_YIELD_NS};
+}
+
+struct waiter waiter_of_thread(struct weft_comm *comm)
+{
+    return (struct waiter){.comm = comm};
+}
+
+void waiter_busy(struct waiter *waiter)
+{
+    waiter->idle_since_ns = 0;
+}
+
+bool waiter_idle(struct waiter *waiter, uint64_t now_ns)
+{
+    if (waiter->idle_since_ns == 0) waiter->idle_since_ns = now_ns;
+    uint64_t idle_ns = now_ns - waiter->idle_since_ns;
+    if (idle_ns < waiter->spin_ns)
+        relax();
+    else if (idle_ns < waiter->spin_ns + waiter->yield_ns)
+        sched_yield();
+    else
+        return true;
+    return false;
+}
+
+void waiter_sleep(const struct waiter *waiter, int wake)
+{
+    struct pollfd descriptors[3] = {
+        {.fd = -1, .events = POLLIN},
+        {.fd = control_wake_descriptor(waiter->comm->control), .events = POLLIN},
+        {.fd = wake, .events = POLLIN},
+    };
+    weft_status armed = endpoint_arm(waiter->comm->endpoint, &descriptors[0].fd);
+    if (armed == WEFT_AGAIN) return;
+    /* A transport that cannot wake anybody is asked again after the shortest sleep there is. */
+    poll(descriptors, 3, armed == WEFT_OK ? SLEEP_MS : 1);
+}
+
+void wait_for_completion(const _Atomic uint32_t *status, uint64_t spin_ns)
+{
+    uint64_t start_ns = clock_now_ns();
+    while (clock_now_ns() - start_ns < spin_ns) {
+        if (atomic_load_explicit(status, memory_order_acquire) != WEFT_IN_PROGRESS) return;
+        relax();
+    }
+    while (atomic_load_explicit(status, memory_order_acquire) == WEFT_IN_PROGRESS)
+        syscall(SYS_futex, status, FUTEX_WAIT_PRIVATE, WEFT_IN_PROGRESS, NULL, NULL, 0);
+}
+
+void wake_completion(_Atomic uint32_t *status)
+{
+    syscall(SYS_futex, status, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "collectives/exec/exec_internal.h"
+
+/* Note that @p track uses @p stream, once. Few streams per track, so a walk back over its own uses is enough. */
+static void use_add(struct binding *binding, uint32_t track, struct stream *stream)
+{
+    for (uint32_t i = binding->use_count; i > 0 && binding->uses[i - 1].track == track; i--)
+        if (binding->uses[i - 1].stream == stream) return;
+    binding->uses[binding->use_count++] = (struct binding_use){stream, track};
+}
+
+static weft_status step_bind(struct binding *binding, uint32_t track, const struct plan_step *step)
+{
+    uint32_t channel = binding->program.tracks[track].channel;
+    for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
+        const struct plan_operand *operand = &binding->program.operands[step->first_operand + i];
+        if (operand->space != SPACE_SLOT) continue;
+        struct peer *peer;
+        weft_status status = peer_get(binding->engine, operand->rank, &peer);
+        if (status != WEFT_OK) return status;
+        struct stream *stream = i < step->source_count ? &peer->incoming[channel] : &peer->outgoing[channel];
+        binding->streams[step->first_operand + i] = stream;
+        use_add(binding, track, stream);
+    }
+    return WEFT_OK;
+}
+
+static weft_status streams_bind(struct binding *binding)
+{
+    const struct plan_program *program = &binding->program;
+    for (uint32_t track = 0; track < program->track_count; track++)
+        for (uint32_t step = 0; step < program->tracks[track].step_count; step++) {
+            weft_status status =
+                step_bind(binding, track, &program->steps[program->tracks[track].first_step + step]);
+            if (status != WEFT_OK) return status;
+        }
+    return WEFT_OK;
+}
+
+weft_status binding_create(struct engine *engine, const struct weft_plan *plan, struct binding **binding)
+{
+    const struct engine_config *config = &engine->config;
+    if (plan->rank_count != config->rank_count || plan->channel_count > config->channel_limit ||
+        plan->slot_depth > config->slot_depth)
+        return WEFT_INVALID_ARGUMENT;
+    struct binding *made = calloc(1, sizeof *made);
+    if (!made) return WEFT_OUT_OF_MEMORY;
+    made->engine = engine;
+    made->plan = plan;
+    weft_status status = plan_program(plan, config->rank, &made->program);
+    if (status != WEFT_OK) goto destroy;
+    struct diagnostic diagnostic;
+    status = plan_check_program(plan, config->rank, &made->program, &diagnostic);
+    if (status != WEFT_OK) {
+        log_error("plan unusable: %s", diagnostic.text);
+        goto destroy;
+    }
+    made->streams = calloc(made->program.operand_count + 1, sizeof *made->streams);
+    made->uses = calloc(made->program.operand_count + 1, sizeof *made->uses);
+    status = made->streams && made->uses ? streams_bind(made) : WEFT_OUT_OF_MEMORY;
+    if (status != WEFT_OK) goto destroy;
+    *binding = made;
+    return WEFT_OK;
+
+destroy:
+    binding_destroy(made);
+    return status;
+}
+
+void binding_destroy(struct binding *binding)
+{
+    if (!binding) return;
+    program_free(&binding->program);
+    free(binding->streams);
+    free(binding->uses);
+    free(binding);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Run plans. An engine is one rank's staging slots, streams and connections over one endpoint; an operation is one run of
+ * a plan on given buffers. Work per call is bounded and no call reads a clock, blocks or sleeps, so the simulator drives
+ * the very code that production runs.
+ *
+ * Threads: one at a time per engine.
+ */
+#ifndef COLLECTIVES_EXEC_H
+#define COLLECTIVES_EXEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <weft/types.h>
+
+#include "collectives/plan/plan.h"
+#include "transport/core/transport.h"
+
+struct engine;
+struct binding;
+struct operation;
+
+struct engine_config {
+    struct endpoint *endpoint; /* borrowed: outlives the engine */
+    uint32_t rank, rank_count;
+    uint32_t channel_limit;    /* channels of any plan are below this; equal on all ranks */
+    uint32_t slot_depth;       /* slots per stream; equal on all ranks */
+    uint32_t slot_bytes;       /* a multiple of 64; equal on all ranks */
+};
+
+weft_status engine_create(const struct engine_config *config, struct engine **engine);
+/* Ends all connections. Unfinished operations must have been freed. NULL is allowed. */
+void engine_destroy(struct engine *engine);
+
+/* Connect what is connecting, take in what has arrived, send what was refused. True if anything happened. */
+bool engine_poll(struct engine *engine, uint64_t now_ns);
+
+/* A plan made ready for this rank: its program, with its streams found. Owned by the caller; binding_destroy(). */
+weft_status binding_create(struct engine *engine, const struct weft_plan *plan, struct binding **binding);
+void binding_destroy(struct binding *binding);
+
+struct operation_call {
+    const void *send;
+    void *recv;
+    uint64_t count;
+    weft_dtype dtype;
+    weft_op op;
+    uint32_t divisor;      /* average: the rank count; else 1 */
+    uint32_t slice_bytes;  /* a multiple of 64, at most the engine's slot_bytes */
+    uint32_t check;        /* what both ends of every message must agree on: a hash of sequence and signature */
+    bool acknowledged;     /* complete only when the peers have taken everything this rank sent */
+};
+
+/*
+ * Begin. Operations of one engine use every stream in the order in which they were started, on all ranks alike.
+ * Owner: operation_free(), once operation_advance() has returned anything but WEFT_IN_PROGRESS, or to abandon it.
+ */
+weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
+                            struct operation **operation);
+
+/*
+ * Do what can be done. *moved is set to true, and otherwise left alone, if anything was. WEFT_IN_PROGRESS, WEFT_OK;
+ * WEFT_MISMATCH: a message of another operation has come where this one's was expected, and nothing of it was read;
+ * WEFT_PEER_FAILED and other statuses: a connection that is still needed has failed. operation_stall() tells which.
+ * An operation that has failed stays so.
+ */
+weft_status operation_advance(struct operation *operation, bool *moved);
+void operation_free(struct operation *operation);
+
+/* Where an unfinished operation stands: the first track that waits, and for whom. */
+struct operation_stall {
+    uint32_t track, step; /* PLAN_NONE: nowhere */
+    uint32_t peer;        /* PLAN_NONE: nobody */
+    bool connecting;      /* the connection is still being made */
+};
+struct operation_stall operation_stall(const struct operation *operation);
+#endif

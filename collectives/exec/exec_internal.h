@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef COLLECTIVES_EXEC_INTERNAL_H
+#define COLLECTIVES_EXEC_INTERNAL_H
+
+#include "collectives/exec/exec.h"
+#include "collectives/exec/partition.h"
+#include "collectives/reduce/reduce.h"
+
+/*
+ * Tags of notifications: credit bit, channel, slot, check. A credit says that the receiver has given one slot back; it
+ * carries no slot number, because slots are given back in order.
+ */
+#define TAG_CREDIT (UINT32_C(1) << 31)
+#define TAG_CHANNEL_SHIFT 24
+#define TAG_SLOT_SHIFT 18
+#define TAG_CHECK_MASK ((UINT32_C(1) << TAG_SLOT_SHIFT) - 1)
+
+/*
+ * One direction of one channel to or from one peer. Slot k of a stream is the k-th slice that it ever carries, at
+ * place k % slot_depth; the counters never go back. Operations take turns: each draws a ticket when it starts.
+ */
+struct stream {
+    struct peer *peer;
+    uint32_t channel;
+    uint64_t position;        /* slices put (outgoing) or given back (incoming) */
+    uint64_t credited;        /* outgoing: slices that the peer has given back */
+    uint64_t arrived;         /* incoming: bit s: place s holds an unread slice */
+    uint32_t *checks;         /* incoming: per place, the check of the slice there */
+    uint64_t tickets, serving;
+};
+
+enum peer_state { PEER_CONNECTING, PEER_CONNECTED, PEER_FAILED };
+
+/* A rank this engine is, or was, connected to. */
+struct peer {
+    struct engine *engine;
+    uint32_t rank;
+    enum peer_state state;
+    weft_status failure;
+    struct connection *connection;
+    uint8_t *mapped;          /* the peer's slots in this process, or NULL: then slices leave from `staging` */
+    uint8_t *staging;
+    struct stream *incoming, *outgoing; /* channel_limit each */
+    /* Puts that the transport has refused, in order. Credits and slots bound their number. */
+    struct put *refused;
+    uint32_t refused_first, refused_count;
+    struct peer *next;        /* in the engine's list of peers */
+};
+
+struct engine {
+    struct engine_config config;
+    struct peer **peers;      /* by rank; NULL: never needed */
+    struct peer *first_peer;
+    uint32_t connecting_count;
+    struct operation *idle_operations; /* to be used again */
+};
+
+/* The peer, begun to be connected to if it is new. */
+weft_status peer_get(struct engine *engine, uint32_t rank, struct peer **peer);
+/* True if anything happened. */
+bool peer_connect_advance(struct peer *peer, uint64_t now_ns);
+void peer_failed(struct peer *peer, weft_status status);
+/* Send, or keep for later. A failed peer's puts are dropped: whoever still needs that peer notices by waiting. */
+void peer_put(struct peer *peer, const struct put *put);
+bool peer_put_refused(struct peer *peer);
+void peer_destroy(struct peer *peer);
+
+static inline uint64_t slot_offset(const struct engine_config *config, uint32_t channel, uint64_t position)
+{
+    return ((uint64_t)channel * config->slot_depth + position % config->slot_depth) * config->slot_bytes;
+}
+
+/* One end of a stream that a track uses. */
+struct binding_use {
+    struct stream *stream;
+    uint32_t track;
+};
+
+struct binding {
+    struct engine *engine;
+    const struct weft_plan *plan;  /* borrowed */
+    struct plan_program program;
+    struct stream **streams;       /* per operand of the program; NULL where it is no slot */
+    struct binding_use *uses;      /* each stream end once, ordered by track */
+    uint32_t use_count;
+};
+
+/* Where a track is. */
+struct cursor {
+    const struct plan_track *track;
+    struct slicing slicing;
+    uint32_t slice, step, repetition; /* step counts from the track's first */
+    bool begun, done;
+};
+
+struct operation {
+    struct binding *binding;
+    struct operation_call call;
+    struct partition partition;
+    reduce_function combine;
+    size_t element_bytes;
+    weft_status status;
+    uint32_t tracks_left;
+    struct operation_stall stall;
+    struct cursor *cursors;   /* per track */
+    uint64_t *tickets;        /* per use */
+    uint64_t *ends;           /* per use: an outgoing stream's position when the track had finished */
+    uint32_t cursor_capacity, use_capacity;
+    struct operation *next;   /* while idle */
+};
+#endif

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "collectives/exec/exec_internal.h"
+
+/* Steps that one track may take per call, so that no call runs long and all tracks and operations get their turn. */
+#define STEPS_PER_TURN 8u
+
+static bool reserve(void **array, uint32_t *capacity, uint32_t needed, size_t size)
+{
+    if (needed <= *capacity) return true;
+    void *grown = realloc(*array, needed * size);
+    if (!grown) return false;
+    *array = grown;
+    *capacity = needed;
+    return true;
+}
+
+/* An operation with room for the binding's tracks and uses: an idle one where there is one. */
+static struct operation *operation_take(struct binding *binding)
+{
+    struct engine *engine = binding->engine;
+    struct operation *operation = engine->idle_operations;
+    if (operation)
+        engine->idle_operations = operation->next;
+    else if (!(operation = calloc(1, sizeof *operation)))
+        return NULL;
+    uint32_t use_capacity = operation->use_capacity;
+    if (reserve((void **)&operation->cursors, &operation->cursor_capacity, binding->program.track_count,
+                sizeof *operation->cursors) &&
+        reserve((void **)&operation->tickets, &use_capacity, binding->use_count, sizeof *operation->tickets) &&
+        reserve((void **)&operation->ends, &operation->use_capacity, binding->use_count, sizeof *operation->ends))
+        return operation;
+    operation->next = engine->idle_operations;
+    engine->idle_operations = operation;
+    return NULL;
+}
+
+weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
+                            struct operation **operation)
+{
+    reduce_function combine = reduce_lookup(call->dtype, call->op);
+    if (!combine || call->slice_bytes == 0 || call->slice_bytes % 64 != 0 ||
+        call->slice_bytes > engine->config.slot_bytes)
+        return WEFT_INVALID_ARGUMENT;
+    struct operation *started = operation_take(binding);
+    if (!started) return WEFT_OUT_OF_MEMORY;
+
+    started->binding = binding;
+    started->call = *call;
+    started->combine = combine;
+    started->element_bytes = weft_dtype_size(call->dtype);
+    started->partition = partition_make(binding->plan, call->count, started->element_bytes, call->slice_bytes);
+    started->status = WEFT_IN_PROGRESS;
+    started->tracks_left = binding->program.track_count;
+    started->stall = (struct operation_stall){PLAN_NONE, PLAN_NONE, PLAN_NONE, false};
+    for (uint32_t i = 0; i < binding->program.track_count; i++) {
+        const struct plan_track *track = &binding->program.tracks[i];
+        started->cursors[i] =
+            (struct cursor){.track = track, .slicing = partition_slicing(&started->partition, track)};
+    }
+    for (uint32_t i = 0; i < binding->use_count; i++) started->tickets[i] = binding->uses[i].stream->tickets++;
+    *operation = started;
+    return WEFT_OK;
+}
+
+/* The uses of one track: they stand together. */
+struct use_span {
+    uint32_t begin, end;
+};
+
+static struct use_span track_uses(const struct binding *binding, uint32_t track)
+{
+    struct use_span span = {0, 0};
+    while (span.begin < binding->use_count && binding->uses[span.begin].track < track) span.begin++;
+    span.end = span.begin;
+    while (span.end < binding->use_count && binding->uses[span.end].track == track) span.end++;
+    return span;
+}
+
+/* May the track begin: are its streams connected, and is it this operation's turn on all of them? */
+static bool track_begin(struct operation *operation, uint32_t track)
+{
+    const struct binding *binding = operation->binding;
+    struct use_span span = track_uses(binding, track);
+    for (uint32_t i = span.begin; i < span.end; i++) {
+        const struct stream *stream = binding->uses[i].stream;
+        bool connecting = stream->peer->state == PEER_CONNECTING;
+        if (!connecting && stream->serving == operation->tickets[i]) continue;
+        operation->stall = (struct operation_stall){track, 0, stream->peer->rank, connecting};
+        return false;
+    }
+    operation->cursors[track].begun = true;
+    return true;
+}
+
+static void track_end(struct operation *operation, uint32_t track)
+{
+    const struct binding *binding = operation->binding;
+    struct use_span span = track_uses(binding, track);
+    for (uint32_t i = span.begin; i < span.end; i++) {
+        operation->ends[i] = binding->uses[i].stream->position;
+        binding->uses[i].stream->serving++;
+    }
+    operation->cursors[track].done = true;
+    operation->tracks_left--;
+}
+
+/* Is the step that this one comes after done for this slice? */
+static bool after_done(const struct operation *operation, const struct cursor *cursor, const struct plan_step *step)
+{
+    if (step->after_track == PLAN_NONE) return true;
+    const struct cursor *other = &operation->cursors[step->after_track];
+    return other->done || other->slice > cursor->slice ||
+           (other->slice == cursor->slice && other->step > step->after_step);
+}
+
+enum readiness { READY, WAITING, BROKEN };
+
+/* Has the next slice of an incoming stream come, and is it this operation's? */
+static enum readiness source_ready(struct operation *operation, const struct stream *stream)
+{
+    uint32_t place = (uint32_t)(stream->position % stream->peer->engine->config.slot_depth);
+    if (!(stream->arrived >> place & 1)) return stream->peer->state == PEER_FAILED ? BROKEN : WAITING;
+    if (stream->checks[place] == (operation->call.check & TAG_CHECK_MASK)) return READY;
+    operation->status = WEFT_MISMATCH;
+    return BROKEN;
+}
+
+static enum readiness destination_ready(const struct stream *stream)
+{
+    if (stream->position - stream->credited < stream->peer->engine->config.slot_depth) return READY;
+    return stream->peer->state == PEER_FAILED ? BROKEN : WAITING;
+}
+
+/* Can the step run now? It takes nothing before it can take everything. */
+static enum readiness step_ready(struct operation *operation, const struct cursor *cursor,
+                                 const struct plan_step *step)
+{
+    if (!after_done(operation, cursor, step)) return WAITING;
+    struct stream *const *streams = operation->binding->streams + step->first_operand;
+    for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
+        if (!streams[i]) continue;
+        enum readiness readiness =
+            i < step->source_count ? source_ready(operation, streams[i]) : destination_ready(streams[i]);
+        if (readiness == READY) continue;
+        operation->stall.peer = streams[i]->peer->rank;
+        if (readiness == BROKEN && operation->status == WEFT_IN_PROGRESS)
+            operation->status = streams[i]->peer->failure;
+        return readiness;
+    }
+    return READY;
+}
+
+/* Where an operand's slice lies in this process's memory. */
+static void *operand_address(const struct operation *operation, uint32_t operand, uint64_t begin)
+{
+    const struct binding *binding = operation->binding;
+    const struct stream *stream = binding->streams[operand];
+    if (!stream) {
+        bool input = binding->program.operands[operand].space == SPACE_INPUT;
+        uint8_t *base = input ? (uint8_t *)(uintptr_t)operation->call.send : operation->call.recv;
+        return base + begin * operation->element_bytes;
+    }
+    const struct peer *peer = stream->peer;
+    uint64_t offset = slot_offset(&peer->engine->config, stream->channel, stream->position);
+    if (stream == &peer->incoming[stream->channel]) return peer->connection->granted + offset;
+    return (peer->mapped ? peer->mapped : peer->staging) + offset;
+}
+
+static void step_combine(const struct operation *operation, const struct plan_step *step, struct range range)
+{
+    void *addresses[2 * PLAN_MAX_OPERANDS];
+    uint32_t operand_count = (uint32_t)step->source_count + step->destination_count;
+    for (uint32_t i = 0; i < operand_count; i++)
+        addresses[i] = operand_address(operation, step->first_operand + i, range.begin);
+    if (operand_count == 2 && addresses[0] == addresses[1] && operation->call.divisor <= 1) return; /* in place */
+    struct reduce_call call = {
+        .sources = (const void *const *)addresses,
+        .source_count = step->source_count,
+        .destinations = addresses + step->source_count,
+        .destination_count = step->destination_count,
+        .count = range.end - range.begin,
+        .divisor = step->flags & STEP_FINAL ? operation->call.divisor : 1,
+    };
+    operation->combine(&call);
+}
+
+/* Give the sources' slots back and announce the destinations'. */
+static void step_notify(const struct operation *operation, const struct plan_track *track,
+                        const struct plan_step *step, struct range range)
+{
+    struct stream *const *streams = operation->binding->streams + step->first_operand;
+    uint32_t bytes = (uint32_t)((range.end - range.begin) * operation->element_bytes);
+    for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
+        struct stream *stream = streams[i];
+        if (!stream) continue;
+        struct peer *peer = stream->peer;
+        const struct engine_config *config = &peer->engine->config;
+        uint32_t place = (uint32_t)(stream->position % config->slot_depth);
+        struct put put = {.flags = PUT_NOTIFY, .path_hint = track->path_hint, .tag = stream->channel << TAG_CHANNEL_SHIFT};
+        if (i < step->source_count) {
+            put.tag |= TAG_CREDIT;
+            stream->arrived &= ~(UINT64_C(1) << place);
+        } else {
+            put.tag |= place << TAG_SLOT_SHIFT | (operation->call.check & TAG_CHECK_MASK);
+            put.remote_offset = slot_offset(config, stream->channel, stream->position);
+            if (!peer->mapped) {
+                put.source = peer->staging + put.remote_offset;
+                put.bytes = bytes;
+            }
+        }
+        stream->position++;
+        peer_put(peer, &put);
+    }
+}
+
+static void cursor_next(struct operation *operation, uint32_t track, const struct plan_step *step)
+{
+    struct cursor *cursor = &operation->cursors[track];
+    if (++cursor->repetition < step->repeat) return;
+    cursor->repetition = 0;
+    if (++cursor->step < cursor->track->step_count) return;
+    cursor->step = 0;
+    if (++cursor->slice == cursor->slicing.slice_count) track_end(operation, track);
+}
+
+/* Run the track as far as it goes, but not for long. */
+static void track_advance(struct operation *operation, uint32_t track, bool *moved)
+{
+    struct cursor *cursor = &operation->cursors[track];
+    if (!cursor->begun && !track_begin(operation, track)) return;
+    for (uint32_t turn = 0; turn < STEPS_PER_TURN && !cursor->done; turn++) {
+        const struct plan_step *step = &operation->binding->program.steps[cursor->track->first_step + cursor->step];
+        if (step_ready(operation, cursor, step) != READY) {
+            operation->stall.track = track;
+            operation->stall.step = cursor->step;
+            operation->stall.connecting = false;
+            return;
+        }
+        struct range range = partition_slice(&operation->partition, cursor->track, &cursor->slicing,
+                                             step_chunk(cursor->track, step, cursor->repetition), cursor->slice);
+        if (range.end > range.begin && step->source_count > 0 && step->destination_count > 0)
+            step_combine(operation, step, range);
+        step_notify(operation, cursor->track, step, range);
+        cursor_next(operation, track, step);
+        *moved = true;
+    }
+}
+
+/*
+ * Is everything on its way that the transport had refused for the moment? A caller that has its result may not come back
+ * for long, and its peers must not wait for that.
+ */
+static bool all_sent(const struct operation *operation)
+{
+    const struct binding *binding = operation->binding;
+    for (uint32_t i = 0; i < binding->use_count; i++)
+        if (binding->uses[i].stream->peer->refused_count > 0) return false;
+    return true;
+}
+
+/* Have the peers taken everything that this operation sent? */
+static bool all_taken(struct operation *operation)
+{
+    const struct binding *binding = operation->binding;
+    for (uint32_t i = 0; i < binding->use_count; i++) {
+        const struct stream *stream = binding->uses[i].stream;
+        if (stream != &stream->peer->outgoing[stream->channel] || stream->credited >= operation->ends[i]) continue;
+        operation->stall = (struct operation_stall){binding->uses[i].track, PLAN_NONE, stream->peer->rank, false};
+        if (stream->peer->state == PEER_FAILED) operation->status = stream->peer->failure;
+        return false;
+    }
+    return true;
+}
+
+weft_status operation_advance(struct operation *operation, bool *moved)
+{
+    if (operation->status != WEFT_IN_PROGRESS) return operation->status;
+    for (uint32_t track = 0; track < operation->binding->program.track_count; track++)
+        if (!operation->cursors[track].done) track_advance(operation, track, moved);
+    if (operation->status == WEFT_IN_PROGRESS && operation->tracks_left == 0 && all_sent(operation) &&
+        (!operation->call.acknowledged || all_taken(operation)))
+        operation->status = WEFT_OK;
+    return operation->status;
+}
+
+struct operation_stall operation_stall(const struct operation *operation)
+{
+    return operation->stall;
+}
+
+void operation_free(struct operation *operation)
+{
+    struct engine *engine = operation->binding->engine;
+    operation->next = engine->idle_operations;
+    engine->idle_operations = operation;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/exec/partition.h"
+
+#define CACHE_LINE_BYTES 64u
+/* Below this many lines in a chunk, whole lines would leave chunks too unequal. */
+#define MIN_LINES_PER_CHUNK 16u
+
+struct partition partition_make(const struct weft_plan *plan, uint64_t count, size_t element_bytes,
+                                uint64_t slice_bytes)
+{
+    unsigned __int128 chunks = (unsigned __int128)plan->share_denominator * plan->rank_count;
+    unsigned __int128 bytes = (unsigned __int128)count * element_bytes;
+    bool large = bytes >= chunks * (MIN_LINES_PER_CHUNK * CACHE_LINE_BYTES);
+    return (struct partition){
+        .count = count,
+        .quantum = large ? CACHE_LINE_BYTES / element_bytes : 1,
+        .slice_limit = slice_bytes / element_bytes,
+        .denominator = plan->share_denominator,
+    };
+}
+
+/* Where chunk @p chunk of the track's window begins; chunk == chunk_count gives the window's end. */
+static uint64_t boundary(const struct partition *partition, const struct plan_track *track, uint32_t chunk)
+{
+    uint64_t parts = (uint64_t)partition->denominator * track->chunk_count;
+    uint64_t part = (uint64_t)track->window_begin * track->chunk_count +
+                    (uint64_t)(track->window_end - track->window_begin) * chunk;
+    if (part == parts) return partition->count;
+    uint64_t element = (uint64_t)((unsigned __int128)partition->count * part / parts);
+    return element - element % partition->quantum;
+}
+
+struct range partition_chunk(const struct partition *partition, const struct plan_track *track, uint32_t chunk)
+{
+    return (struct range){boundary(partition, track, chunk), boundary(partition, track, chunk + 1)};
+}
+
+struct slicing partition_slicing(const struct partition *partition, const struct plan_track *track)
+{
+    /* No chunk is larger than its exact size rounded up to elements, then to the quantum. */
+    unsigned __int128 shares = (unsigned __int128)partition->count * (track->window_end - track->window_begin);
+    uint64_t parts = (uint64_t)partition->denominator * track->chunk_count;
+    uint64_t largest = (uint64_t)((shares + parts - 1) / parts);
+    largest = (largest + partition->quantum - 1) / partition->quantum * partition->quantum;
+    if (largest <= partition->slice_limit) return (struct slicing){1, largest};
+
+    uint64_t slices = (largest + partition->slice_limit - 1) / partition->slice_limit;
+    uint64_t elements = (largest + slices - 1) / slices;
+    elements = (elements + partition->quantum - 1) / partition->quantum * partition->quantum;
+    return (struct slicing){(uint32_t)slices, elements};
+}
+
+struct range partition_slice(const struct partition *partition, const struct plan_track *track,
+                             const struct slicing *slicing, uint32_t chunk, uint32_t slice)
+{
+    struct range range = partition_chunk(partition, track, chunk);
+    uint64_t length = range.end - range.begin;
+    uint64_t skip = (uint64_t)slice * slicing->slice_elements;
+    if (skip >= length) return (struct range){range.end, range.end};
+    range.begin += skip;
+    if (range.end - range.begin > slicing->slice_elements) range.end = range.begin + slicing->slice_elements;
+    return range;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "collectives/exec/exec_internal.h"
+
+static size_t slots_bytes(const struct engine_config *config)
+{
+    return (size_t)config->channel_limit * config->slot_depth * config->slot_bytes;
+}
+
+/* Most puts that can wait: a slice and a credit for every slot. */
+static uint32_t refused_capacity(const struct engine_config *config)
+{
+    return 2 * config->channel_limit * config->slot_depth;
+}
+
+static void streams_init(struct peer *peer, struct stream *streams, uint32_t *checks)
+{
+    const struct engine_config *config = &peer->engine->config;
+    for (uint32_t channel = 0; channel < config->channel_limit; channel++)
+        streams[channel] = (struct stream){
+            .peer = peer,
+            .channel = channel,
+            .checks = checks ? checks + (size_t)channel * config->slot_depth : NULL,
+        };
+}
+
+static weft_status peer_create(struct engine *engine, uint32_t rank, struct peer **peer)
+{
+    const struct engine_config *config = &engine->config;
+    struct peer *made = calloc(1, sizeof *made);
+    if (!made) return WEFT_OUT_OF_MEMORY;
+    made->engine = engine;
+    made->rank = rank;
+    made->incoming = calloc(config->channel_limit, sizeof *made->incoming);
+    made->outgoing = calloc(config->channel_limit, sizeof *made->outgoing);
+    made->refused = calloc(refused_capacity(config), sizeof *made->refused);
+    uint32_t *checks = calloc((size_t)config->channel_limit * config->slot_depth, sizeof *checks);
+    weft_status status = WEFT_OUT_OF_MEMORY;
+    if (!made->incoming || !made->outgoing || !made->refused || !checks) goto free_made;
+    streams_init(made, made->incoming, checks);
+    streams_init(made, made->outgoing, NULL);
+    status = endpoint_connect(config->endpoint, rank, slots_bytes(config), &made->connection);
+    if (status != WEFT_OK) goto free_made;
+    *peer = made;
+    return WEFT_OK;
+
+free_made:
+    free(checks);
+    free(made->incoming);
+    free(made->outgoing);
+    free(made->refused);
+    free(made);
+    return status;
+}
+
+weft_status peer_get(struct engine *engine, uint32_t rank, struct peer **peer)
+{
+    if (!engine->peers[rank]) {
+        struct peer *made;
+        weft_status status = peer_create(engine, rank, &made);
+        if (status != WEFT_OK) return status;
+        made->next = engine->first_peer;
+        engine->first_peer = made;
+        engine->peers[rank] = made;
+        engine->connecting_count++;
+    }
+    *peer = engine->peers[rank];
+    return WEFT_OK;
+}
+
+/* Slices for a peer whose slots are out of reach leave from memory of ours, laid out alike; pages come when touched. */
+static weft_status staging_create(struct peer *peer)
+{
+    void *staging = mmap(NULL, slots_bytes(&peer->engine->config), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (staging == MAP_FAILED) return WEFT_OUT_OF_MEMORY;
+    peer->staging = staging;
+    return WEFT_OK;
+}
+
+bool peer_connect_advance(struct peer *peer, uint64_t now_ns)
+{
+    weft_status status = connection_advance(peer->connection, now_ns);
+    if (status == WEFT_IN_PROGRESS) return false;
+    peer->engine->connecting_count--;
+    if (status == WEFT_OK && peer->connection->remote_bytes != slots_bytes(&peer->engine->config))
+        status = WEFT_PROTOCOL_ERROR; /* the ranks are configured differently */
+    if (status == WEFT_OK) {
+        peer->mapped = connection_map(peer->connection);
+        if (!peer->mapped) status = staging_create(peer);
+    }
+    if (status == WEFT_OK) {
+        peer->state = PEER_CONNECTED;
+    } else {
+        peer->state = PEER_FAILED;
+        peer->failure = status;
+    }
+    return true;
+}
+
+void peer_failed(struct peer *peer, weft_status status)
+{
+    if (peer->state == PEER_FAILED) return;
+    if (peer->state == PEER_CONNECTING) peer->engine->connecting_count--;
+    peer->state = PEER_FAILED;
+    peer->failure = status;
+    peer->refused_count = 0;
+}
+
+void peer_put(struct peer *peer, const struct put *put)
+{
+    if (peer->state != PEER_CONNECTED) return;
+    if (peer->refused_count == 0 && connection_put(peer->connection, put, 1) == 1) return;
+    uint32_t capacity = refused_capacity(&peer->engine->config);
+    peer->refused[(peer->refused_first + peer->refused_count) % capacity] = *put;
+    peer->refused_count++;
+}
+
+bool peer_put_refused(struct peer *peer)
+{
+    bool moved = false;
+    while (peer->refused_count > 0 && connection_put(peer->connection, &peer->refused[peer->refused_first], 1) == 1) {
+        peer->refused_first = (peer->refused_first + 1) % refused_capacity(&peer->engine->config);
+        peer->refused_count--;
+        moved = true;
+    }
+    return moved;
+}
+
+void peer_destroy(struct peer *peer)
+{
+    connection_disconnect(peer->connection);
+    if (peer->staging) munmap(peer->staging, slots_bytes(&peer->engine->config));
+    free(peer->incoming[0].checks);
+    free(peer->incoming);
+    free(peer->outgoing);
+    free(peer->refused);
+    free(peer);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Price the plans that could serve a call, and pick the cheapest. Pure: equal arguments give equal choices on every rank,
+ * so nothing has to be agreed.
+ *
+ * The price is alpha-beta: messages one after another, each at alpha, plus the bytes that the busiest rank moves, at
+ * beta. Figures carry their unit and source, below.
+ */
+#ifndef COLLECTIVES_SELECT_H
+#define COLLECTIVES_SELECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <weft/types.h>
+
+struct cost_model {
+    double message_ns;       /* alpha: from put to the next step at the receiver, empty slice */
+    double byte_ns;          /* beta: one pass of combining or copying a byte from slot to slot */
+    double step_ns;          /* overhead of one step at the rank that runs it */
+    uint32_t slice_bytes;    /* best size of a slice in flight */
+    const char *source;      /* how the figures were got */
+};
+
+/* Ranks of one host over shared memory. */
+extern const struct cost_model cost_model_shm;
+
+struct select_request {
+    weft_collective collective;
+    uint32_t rank_count;
+    uint32_t ranks_per_core; /* 1 or more: ranks that share a core take turns */
+    uint64_t bytes;          /* of the message */
+    weft_algorithm forced;   /* or WEFT_ALGORITHM_AUTO */
+    uint32_t channel_units;  /* forced; 0: the model's choice */
+    uint32_t slice_bytes;    /* forced; 0: the model's choice */
+};
+
+struct select_choice {
+    weft_algorithm algorithm;
+    uint32_t channel_units;
+    uint32_t slice_bytes;
+    double predicted_ns[WEFT_ALGORITHM_COUNT]; /* by algorithm; 0: not a candidate */
+};
+
+/* WEFT_UNSUPPORTED: the forced algorithm has no generator for this collective. */
+weft_status select_plan(const struct cost_model *model, const struct select_request *request,
+                        struct select_choice *choice);
+#endif
