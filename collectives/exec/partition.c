@@ -37,10 +37,14 @@ struct range partition_chunk(const struct partition *partition, const struct pla
 
 struct slicing partition_slicing(const struct partition *partition, const struct plan_track *track)
 {
-    /* No chunk is larger than its exact size rounded up to elements, then to the quantum. */
+    /*
+     * Chunks between multiples of the quantum are at most their exact size rounded up to one; the last chunk also holds
+     * what the count has beyond the last multiple.
+     */
     unsigned __int128 shares = (unsigned __int128)partition->count * (track->window_end - track->window_begin);
     uint64_t parts = (uint64_t)partition->denominator * track->chunk_count;
     uint64_t largest = (uint64_t)((shares + parts - 1) / parts);
+    if (partition->count % partition->quantum != 0) largest += partition->quantum - 1;
     largest = (largest + partition->quantum - 1) / partition->quantum * partition->quantum;
     if (largest <= partition->slice_limit) return (struct slicing){1, largest};
 
