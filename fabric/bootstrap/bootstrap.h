@@ -4,12 +4,14 @@
  * fresh socket that proves both ends belong to the same job.
  *
  * On one host ranks listen on Unix sockets in the abstract name space (nothing to clean up) whose names derive from the
- * job's public part and the rank; the kernel vouches for the other side's user (SO_PEERCRED); the first record of both
- * sides carries job, ranks, role, world size and protocol version, and the job's secret.
+ * job and the rank through the job's key, so that nobody else can take a name first; the kernel vouches for the other
+ * side's user (SO_PEERCRED); the first records of both sides carry job, ranks, role, world size, protocol version and a
+ * nonce, and are followed by a proof over both records that only a holder of the job's key can make.
  */
 #ifndef FABRIC_BOOTSTRAP_H
 #define FABRIC_BOOTSTRAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <weft/weft.h>
 
@@ -29,8 +31,10 @@ weft_status bootstrap_identity(const weft_unique_id *id, uint32_t rank, uint32_t
                                struct diagnostic *diagnostic);
 
 /*
- * Identity from the environment: WEFT_ID_FD (a descriptor with 128 bytes, handed down by weft_local_run()) with RANK and
- * WORLD_SIZE. Without RANK: rank 0 of 1 with a fresh id. The descriptor can be read by every communicator the process makes.
+ * Identity from the environment: WEFT_ID_FD (a descriptor with 128 bytes, handed down by weft_local_run()) with RANK
+ * and WORLD_SIZE. Without RANK: rank 0 of 1 with a fresh id. Every communicator the process makes reads the descriptor
+ * again; an id serves one communicator, so the n-th call returns the n-th id that follows from the one handed down.
+ * All ranks must therefore make their communicators in the same order. Thread: any.
  */
 weft_status bootstrap_from_environment(weft_unique_id *id, uint32_t *rank, uint32_t *rank_count,
                                        struct diagnostic *diagnostic);
@@ -38,9 +42,16 @@ weft_status bootstrap_from_environment(weft_unique_id *id, uint32_t *rank, uint3
 /* Listen as @p identity's rank. Non-blocking, close-on-exec. WEFT_INVALID_ARGUMENT: that rank is already there. */
 weft_status bootstrap_listen(const struct identity *identity, int *fd, struct diagnostic *diagnostic);
 
+enum {
+    HANDSHAKE_RECORD_BYTES = 72,
+    HANDSHAKE_PROOF_BYTES = 16,
+};
+
 /*
- * One handshake, as a state machine that never blocks. Dialling: WEFT_IN_PROGRESS also while the peer does not listen
- * yet. Accepting: peer and role are filled in at the end. On WEFT_OK the socket is non-blocking and is the caller's.
+ * One handshake, as a state machine that never blocks. On WEFT_OK the socket `fd` is connected, non-blocking and the
+ * caller's; accepting, `peer` and `role` say who came and what for. No byte behind the handshake has been read.
+ * While dialling, `fd` is -1 whenever the peer does not listen (yet, or no longer): advance again after a while. With
+ * an `fd`, advance when it is readable or writable.
  */
 struct handshake {
     const struct identity *identity;
@@ -49,14 +60,20 @@ struct handshake {
     uint32_t peer;
     enum bootstrap_role role;
     uint8_t state;
-    uint16_t filled, sent;
-    uint8_t record[128], nonce[16];
+    uint16_t filled, sent;                 /* bytes of the message being received, being sent */
+    uint8_t hello[HANDSHAKE_RECORD_BYTES]; /* the dialling side's record */
+    uint8_t reply[HANDSHAKE_RECORD_BYTES]; /* the accepting side's record */
+    uint8_t proof[HANDSHAKE_PROOF_BYTES];  /* the dialling side's proof, which ends the exchange */
 };
 void handshake_dial(struct handshake *handshake, const struct identity *identity, uint32_t peer,
                     enum bootstrap_role role);
 /* Takes the accepted @p fd over. */
 void handshake_accept(struct handshake *handshake, const struct identity *identity, int fd);
-/* WEFT_IN_PROGRESS, WEFT_OK, or WEFT_PEER_REFUSED with a sentence. After anything but WEFT_IN_PROGRESS it is over. */
+/*
+ * WEFT_IN_PROGRESS or WEFT_OK; else, with a sentence, the socket is closed and the handshake over:
+ * WEFT_PEER_REFUSED (a rank of this job that cannot take part, or whoever listens at the peer's address is not that
+ * rank), WEFT_PROTOCOL_ERROR (accepting: a stranger, who may be forgotten), WEFT_RESOURCE_LIMIT, WEFT_SYSTEM_ERROR.
+ */
 weft_status handshake_advance(struct handshake *handshake, struct diagnostic *diagnostic);
 /* Give up at any point. */
 void handshake_abandon(struct handshake *handshake);
