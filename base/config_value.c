@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "base/config_internal.h"
-#include "base/text.h"
 
 struct unit {
     const char *suffix;

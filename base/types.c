@@ -68,10 +68,10 @@ const char *weft_status_text(weft_status status)
 
 weft_status_group_kind weft_status_group(weft_status status)
 {
-    int group = (int)status / 100;
+    int code = (int)status;
     /* A newer library's status is still handled by its hundred; what is outside all of them needs the most rebuilt. */
-    return group >= WEFT_GROUP_OK && group <= WEFT_GROUP_COMMUNICATOR ? (weft_status_group_kind)group
-                                                                      : WEFT_GROUP_COMMUNICATOR;
+    if (code < 0 || code / 100 > WEFT_GROUP_COMMUNICATOR) return WEFT_GROUP_COMMUNICATOR;
+    return (weft_status_group_kind)(code / 100);
 }
 
 static const char *name_at(const char *const names[], unsigned count, unsigned index)
