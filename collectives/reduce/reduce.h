@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The arithmetic: combine any number of sources, in the given order, into any number of destinations, reading each
- * source once and writing each destination once. One source is a copy.
+ * source once and writing each destination once. One source without a divisor is a copy of bytes.
  *
- * For 16-bit floats the sources of one call are combined in float32 and rounded once per call; all other types are
- * combined in themselves, left to right: ((s0 op s1) op s2) ...  Results are bitwise the same whatever the vector
- * width, alignment and length. No fused multiply-add, no flush to zero.
+ * For 16-bit floats the sources of one call are combined in float32 and rounded once per call, to nearest, ties to
+ * even; all other types are combined in themselves, left to right: ((s0 op s1) op s2) ...
+ *
+ * Results are bitwise the same whatever the processor, vector width, alignment and length:
+ *   - no fused multiply-add, no flush to zero (the caller's rounding mode is the default one, to nearest);
+ *   - a result that is not a number is the one positive quiet NaN with an empty payload (0x7fc00000 in float32): which
+ *     payload survives a sum is up to the processor and to the order a compiler gives the operands;
+ *   - min and max return a NaN if any contribution is one, and hold -0 to be less than +0;
+ *   - integer sums and products wrap; an integer average divides the wrapped sum, truncating towards zero;
+ *   - a float average is a true division by the divisor, not a product with its reciprocal.
  */
 #ifndef COLLECTIVES_REDUCE_H
 #define COLLECTIVES_REDUCE_H
@@ -16,14 +23,15 @@
 #include <weft/types.h>
 
 struct reduce_call {
-    void *const *destinations;       /* 1 or more; a destination may be equal to a source, else they do not overlap */
-    const void *const *sources;      /* 1 or more */
+    void *const *destinations;  /* 1 or more; a destination may be equal to a source, else they do not overlap */
+    const void *const *sources; /* 1 or more; neither side needs any alignment */
     uint32_t destination_count, source_count;
-    size_t count;                    /* elements; 0 is allowed */
-    uint32_t divisor;                /* average: divide the combined value by this, once; 0 or 1: do not */
-    bool streaming;                  /* destinations will not be read soon: bypass the cache where the processor can */
+    size_t count;     /* elements; 0 is allowed */
+    uint32_t divisor; /* average: divide the combined value by this, once; 0 or 1: do not */
+    bool streaming;   /* destinations will not be read soon: bypass the cache where the processor can */
 };
 
+/* Bytes are written, and visible to other cores in program order, when the call returns. Thread: any. */
 typedef void (*reduce_function)(const struct reduce_call *call);
 
 /*
@@ -33,6 +41,6 @@ typedef void (*reduce_function)(const struct reduce_call *call);
 reduce_function reduce_lookup(weft_dtype dtype, weft_op op);
 /* The same at a given level of enum config_simd, or NULL if this processor lacks it: for tests and benchmarks. */
 reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd);
-/* "avx512", "avx2" or "portable". */
+/* "avx512", "avx2" or "portable": what reduce_lookup() chooses. Thread: any. */
 const char *reduce_simd_name(void);
 #endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/reduce/reduce.h"
+
+#include <stdatomic.h>
+
+#include "base/config.h"
+#include "collectives/reduce/reduce_internal.h"
+
+#ifdef __x86_64__
+#include <cpuid.h>
+
+/*
+ * Every processor with AVX2 has F16C, but a hypervisor may mask either. Asked by number because clang 14 does not know
+ * the name; AVX2 has already told that the operating system keeps the wide registers.
+ */
+static bool processor_has_f16c(void)
+{
+    unsigned int eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
+static int processor_level(void)
+{
+    if (!__builtin_cpu_supports("avx2") || !processor_has_f16c()) return SIMD_PORTABLE;
+    bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return avx512 ? SIMD_AVX512 : SIMD_AVX2;
+}
+#else
+static int processor_level(void)
+{
+    return SIMD_PORTABLE;
+}
+#endif
+
+/* The widest level of this processor that is not above @p ceiling. */
+static int widest_level(int ceiling)
+{
+    /*
+     * Kept because cpuid leaves a virtual machine for microseconds. Relaxed, and paired with nothing: every thread that
+     * finds it unset computes the same value, and no other memory hangs on it.
+     */
+    static _Atomic int known = SIMD_AUTO;
+    int level = atomic_load_explicit(&known, memory_order_relaxed);
+    if (level == SIMD_AUTO) {
+        level = processor_level();
+        atomic_store_explicit(&known, level, memory_order_relaxed);
+    }
+    return ceiling == SIMD_AUTO || ceiling > level ? level : ceiling;
+}
+
+static reduce_table *table_at(int level)
+{
+    switch (level) {
+#ifdef __x86_64__
+    case SIMD_AVX512:
+        return &reduce_table_avx512;
+    case SIMD_AVX2:
+        return &reduce_table_avx2;
+#endif
+    default:
+        return &reduce_table_portable;
+    }
+}
+
+reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd)
+{
+    if ((unsigned)dtype >= WEFT_DTYPE_COUNT || (unsigned)op >= WEFT_OP_COUNT) return NULL;
+    if (simd < SIMD_AUTO || simd > SIMD_AVX512) return NULL;
+    int level = widest_level(simd);
+    if (simd != SIMD_AUTO && simd != level) return NULL;
+    return (*table_at(level))[dtype][op == WEFT_AVG ? WEFT_SUM : op];
+}
+
+reduce_function reduce_lookup(weft_dtype dtype, weft_op op)
+{
+    return reduce_lookup_at(dtype, op, widest_level(config_get()->simd));
+}
+
+const char *reduce_simd_name(void)
+{
+    static const char *const names[] = {[SIMD_PORTABLE] = "portable", [SIMD_AVX2] = "avx2", [SIMD_AVX512] = "avx512"};
+    return names[widest_level(config_get()->simd)];
+}

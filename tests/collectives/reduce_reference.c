@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reduce_reference.h"
+
+#include <math.h>
+#include <string.h>
+
+const struct float_format format_float16 = {11, -14, 15};
+const struct float_format format_bfloat16 = {8, -126, 127};
+
+static const struct float_format *format_of(weft_dtype dtype)
+{
+    return dtype == WEFT_FLOAT16 ? &format_float16 : &format_bfloat16;
+}
+
+double format_decode(const struct float_format *format, uint16_t bits)
+{
+    int fraction_bits = format->precision - 1;
+    int fraction = bits & ((1 << fraction_bits) - 1);
+    int exponent = (bits & 0x7fff) >> fraction_bits;
+    double sign = bits & 0x8000 ? -1 : 1;
+    if (exponent == 0) return sign * ldexp(fraction, format->minimum_exponent - fraction_bits);
+    if (exponent > format->maximum_exponent - format->minimum_exponent + 1) return fraction ? NAN : sign * INFINITY;
+    return sign * ldexp(fraction + (1 << fraction_bits), exponent - 1 + format->minimum_exponent - fraction_bits);
+}
+
+uint16_t format_encode(const struct float_format *format, double value)
+{
+    int fraction_bits = format->precision - 1;
+    int infinity = (format->maximum_exponent - format->minimum_exponent + 2) << fraction_bits;
+    if (isnan(value)) return (uint16_t)(infinity | 1 << (fraction_bits - 1));
+
+    int sign = signbit(value) ? 0x8000 : 0;
+    double magnitude = fabs(value);
+    if (magnitude == 0) return (uint16_t)sign;
+    if (isinf(magnitude)) return (uint16_t)(sign | infinity);
+
+    int exponent = ilogb(magnitude);
+    if (exponent < format->minimum_exponent) exponent = format->minimum_exponent;
+    double units = nearbyint(ldexp(magnitude, fraction_bits - exponent)); /* of the last place; exact but for this */
+    /* A carry out of the significand is a carry into the exponent; a missing hidden bit makes the exponent 0. */
+    int bits = ((exponent - format->minimum_exponent) << fraction_bits) + (int)units;
+    return (uint16_t)(sign | (bits > infinity ? infinity : bits));
+}
+
+bool dtype_is_float(weft_dtype dtype)
+{
+    return dtype != WEFT_INT32 && dtype != WEFT_INT64;
+}
+
+static uint64_t element_bits(weft_dtype dtype, const void *array, size_t at)
+{
+    size_t size = weft_dtype_size(dtype);
+    uint16_t half;
+    uint32_t word;
+    uint64_t wide;
+    const char *from = (const char *)array + at * size;
+    switch (size) {
+    case 2:
+        memcpy(&half, from, size);
+        return half;
+    case 4:
+        memcpy(&word, from, size);
+        return word;
+    default:
+        memcpy(&wide, from, size);
+        return wide;
+    }
+}
+
+static void element_set(weft_dtype dtype, void *array, size_t at, uint64_t bits)
+{
+    size_t size = weft_dtype_size(dtype);
+    uint16_t half = (uint16_t)bits;
+    uint32_t word = (uint32_t)bits;
+    memcpy((char *)array + at * size, size == 2 ? (void *)&half : size == 4 ? (void *)&word : (void *)&bits, size);
+}
+
+double element_value(weft_dtype dtype, const void *array, size_t at)
+{
+    uint64_t bits = element_bits(dtype, array, at);
+    uint32_t word = (uint32_t)bits;
+    float narrow;
+    double wide;
+    switch (dtype) {
+    case WEFT_FLOAT64:
+        memcpy(&wide, &bits, sizeof wide);
+        return wide;
+    case WEFT_FLOAT32:
+        memcpy(&narrow, &word, sizeof narrow);
+        return narrow;
+    default:
+        return format_decode(format_of(dtype), (uint16_t)bits);
+    }
+}
+
+/* -0 is less than +0; a NaN wins. */
+static double lesser(double a, double b)
+{
+    if (isnan(a) || isnan(b)) return NAN;
+    if (a == b) return signbit(a) ? a : b;
+    return a < b ? a : b;
+}
+
+static float combine_float32(weft_op op, float a, float b)
+{
+    switch (op) {
+    case WEFT_PROD:
+        return a * b;
+    case WEFT_MIN:
+        return (float)lesser(a, b);
+    case WEFT_MAX:
+        return (float)-lesser(-a, -b);
+    default:
+        return a + b;
+    }
+}
+
+static double combine_float64(weft_op op, double a, double b)
+{
+    switch (op) {
+    case WEFT_PROD:
+        return a * b;
+    case WEFT_MIN:
+        return lesser(a, b);
+    case WEFT_MAX:
+        return -lesser(-a, -b);
+    default:
+        return a + b;
+    }
+}
+
+static int64_t combine_integer(weft_op op, int64_t a, int64_t b)
+{
+    switch (op) {
+    case WEFT_PROD:
+        return (int64_t)((uint64_t)a * (uint64_t)b);
+    case WEFT_MIN:
+        return a < b ? a : b;
+    case WEFT_MAX:
+        return a > b ? a : b;
+    default:
+        return (int64_t)((uint64_t)a + (uint64_t)b);
+    }
+}
+
+static uint64_t combined_float64(weft_op op, const struct reduce_call *call, size_t at)
+{
+    double value = element_value(WEFT_FLOAT64, call->sources[0], at);
+    for (uint32_t i = 1; i < call->source_count; i++) {
+        value = combine_float64(op, value, element_value(WEFT_FLOAT64, call->sources[i], at));
+    }
+    if (call->divisor > 1) value /= call->divisor;
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return isnan(value) ? 0x7ff8000000000000 : bits;
+}
+
+static uint64_t combined_float32(weft_dtype dtype, weft_op op, const struct reduce_call *call, size_t at)
+{
+    float value = (float)element_value(dtype, call->sources[0], at);
+    for (uint32_t i = 1; i < call->source_count; i++) {
+        value = combine_float32(op, value, (float)element_value(dtype, call->sources[i], at));
+    }
+    if (call->divisor > 1) value /= (float)call->divisor;
+    if (dtype != WEFT_FLOAT32) return format_encode(format_of(dtype), value);
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return isnan(value) ? 0x7fc00000 : bits;
+}
+
+static uint64_t combined_integer(weft_dtype dtype, weft_op op, const struct reduce_call *call, size_t at)
+{
+    int64_t value = 0;
+    for (uint32_t i = 0; i < call->source_count; i++) {
+        uint64_t bits = element_bits(dtype, call->sources[i], at);
+        int64_t operand = dtype == WEFT_INT32 ? (int32_t)bits : (int64_t)bits;
+        value = i == 0 ? operand : combine_integer(op, value, operand);
+        if (dtype == WEFT_INT32) value = (int32_t)value;
+    }
+    if (call->divisor > 1) value /= (int64_t)call->divisor;
+    return (uint64_t)value;
+}
+
+void reference_combine(weft_dtype dtype, weft_op op, const struct reduce_call *call, void *expected)
+{
+    for (size_t at = 0; at < call->count; at++) {
+        uint64_t bits;
+        if (call->source_count == 1 && call->divisor <= 1) {
+            bits = element_bits(dtype, call->sources[0], at);
+        } else if (!dtype_is_float(dtype)) {
+            bits = combined_integer(dtype, op, call, at);
+        } else if (dtype == WEFT_FLOAT64) {
+            bits = combined_float64(op, call, at);
+        } else {
+            bits = combined_float32(dtype, op, call, at);
+        }
+        element_set(dtype, expected, at, bits);
+    }
+}
+
+/* A number of the format nearest to @p value, as bits. */
+static uint64_t bits_of(weft_dtype dtype, double value)
+{
+    uint64_t wide;
+    uint32_t word;
+    float narrow = (float)value;
+    switch (dtype) {
+    case WEFT_FLOAT64:
+        memcpy(&wide, &value, sizeof wide);
+        return wide;
+    case WEFT_FLOAT32:
+        memcpy(&word, &narrow, sizeof word);
+        return word;
+    default:
+        return dtype_is_float(dtype) ? format_encode(format_of(dtype), value) : (uint64_t)(int64_t)value;
+    }
+}
+
+/* Bit patterns at the edges: next to zero, to the least normal number, to infinity and among the NaNs. */
+static uint64_t edge_bits(weft_dtype dtype, struct random *random)
+{
+    int width = (int)weft_dtype_size(dtype) * 8;
+    int fraction_bits = dtype == WEFT_FLOAT64 ? 52 : dtype == WEFT_FLOAT16 ? 10 : dtype == WEFT_BFLOAT16 ? 7 : 23;
+    uint64_t sign = UINT64_C(1) << (width - 1);
+    uint64_t least_normal = UINT64_C(1) << fraction_bits;
+    uint64_t infinity = (sign - 1) & ~(least_normal - 1);
+    const uint64_t edges[] = {
+        0,       1, least_normal - 1, least_normal, infinity - 1, infinity, infinity + 1, infinity + least_normal / 2,
+        sign - 1};
+    const uint64_t integer_edges[] = {0, 1, sign - 1, sign, sign + 1, sign / 2, 2 * sign - 1, 2 * sign - 2, 46341};
+    uint64_t pick = random_below(random, sizeof edges / sizeof edges[0]);
+    if (!dtype_is_float(dtype)) return integer_edges[pick];
+    return edges[pick] | (random_below(random, 2) ? sign : 0);
+}
+
+void fill_wild(weft_dtype dtype, struct random *random, void *array, size_t count)
+{
+    for (size_t at = 0; at < count; at++) {
+        uint64_t bits;
+        switch (random_below(random, 8)) {
+        case 0:
+            bits = edge_bits(dtype, random);
+            break;
+        case 1:
+        case 2:
+            bits = random_next(random);
+            break;
+        case 3:
+            bits = bits_of(dtype, (double)random_below(random, 7) - 3); /* equal numbers, exact ties */
+            break;
+        default:
+            bits = bits_of(dtype, (random_unit(random) - 0.5) * 200);
+        }
+        element_set(dtype, array, at, bits);
+    }
+}
+
+void fill_tame(weft_dtype dtype, struct random *random, void *array, size_t count)
+{
+    for (size_t at = 0; at < count; at++) {
+        double magnitude = dtype_is_float(dtype) ? 0.5 + 1.5 * random_unit(random) : (double)random_below(random, 100);
+        element_set(dtype, array, at, bits_of(dtype, random_below(random, 2) ? magnitude : -magnitude));
+    }
+}

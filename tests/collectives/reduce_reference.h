@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What collectives/reduce promises, said a second time: one element at a time, without vectors, rounding through double
+ * arithmetic instead of bit tricks. Slow, and independent of the kernels.
+ */
+#ifndef TESTS_COLLECTIVES_REDUCE_REFERENCE_H
+#define TESTS_COLLECTIVES_REDUCE_REFERENCE_H
+
+#include "base/random.h"
+#include "collectives/reduce/reduce.h"
+
+/* A binary floating-point format of IEEE 754's kind. */
+struct float_format {
+    int precision;        /* bits of the significand, the hidden one included */
+    int minimum_exponent; /* of the least normal number */
+    int maximum_exponent;
+};
+extern const struct float_format format_float16, format_bfloat16;
+
+double format_decode(const struct float_format *format, uint16_t bits);
+/* To nearest, ties to even; NaN becomes the positive quiet NaN with an empty payload. */
+uint16_t format_encode(const struct float_format *format, double value);
+
+bool dtype_is_float(weft_dtype dtype);
+/* Element @p at of an array at any address; NaN and infinities as they are. Floats only. */
+double element_value(weft_dtype dtype, const void *array, size_t at);
+
+/* The bytes that every destination must hold after the call. */
+void reference_combine(weft_dtype dtype, weft_op op, const struct reduce_call *call, void *expected);
+
+/* Fill with zeros of both signs, subnormals, infinities, NaNs, extremes, small numbers and arbitrary bits. */
+void fill_wild(weft_dtype dtype, struct random *random, void *array, size_t count);
+/* Fill with numbers whose sums and products of ten neither overflow nor underflow: 1/2 <= |x| < 2, or |x| < 100. */
+void fill_tame(weft_dtype dtype, struct random *random, void *array, size_t count);
+#endif
