@@ -41,5 +41,8 @@ function(weft_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+  # An allocation that is too large has to return NULL, as it does without a sanitizer.
+  set(sanitizer_options allocator_may_return_null=1)
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+    ENVIRONMENT "ASAN_OPTIONS=${sanitizer_options};TSAN_OPTIONS=${sanitizer_options}")
 endfunction()
