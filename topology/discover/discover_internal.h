@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TOPOLOGY_DISCOVER_INTERNAL_H
+#define TOPOLOGY_DISCOVER_INTERNAL_H
+
+#include <hwloc.h>
+
+#include "topology/model/model.h"
+
+/* One walk over hwloc's objects. */
+struct discovery {
+    hwloc_topology_t hwloc;
+    const char *sysfs; /* NULL: not this machine */
+    weft_topology *topology;
+    uint32_t *packages; /* node index by hwloc's logical index; TOPOLOGY_NONE: none */
+    uint32_t *numa_nodes;
+    uint32_t package_count, numa_count;
+};
+
+/* Is @p object, or anything behind it, a device that belongs into a topology? */
+bool device_leads_to_one(hwloc_obj_t object);
+/*
+ * Add a PCI function, PCI bridge or bare operating system device under @p parent, with its link. Returns the new node,
+ * or @p parent when @p object is nothing that belongs into a topology.
+ */
+uint32_t device_add(struct discovery *discovery, hwloc_obj_t object, uint32_t parent);
+
+/* Generation (1 to 6) and width that a PCI function and the port above it agree on; false when they do not tell. */
+bool sysfs_pci_link(const char *sysfs, const struct pci_identity *pci, uint32_t *generation, uint32_t *lane_count);
+/* Line rate of a network interface or of an RDMA device's first port, in bytes per second; unknown if it has none. */
+struct figure sysfs_interface_bandwidth(const char *sysfs, const char *interface);
+struct figure sysfs_verbs_bandwidth(const char *sysfs, const char *device);
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The invariants of a topology, in one place for every reader and every test. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "topology/model/model.h"
+
+#define BIT(kind) (1u << (kind))
+#define TOP_LEVEL BIT(NODE_KIND_COUNT)
+#define INSIDE_HOST (BIT(NODE_HOST) | BIT(NODE_PACKAGE))
+#define DEVICE_PLACES (INSIDE_HOST | BIT(NODE_PCI_BRIDGE))
+
+/* For each kind of node, the kinds that may directly contain it. */
+static const uint32_t containers[NODE_KIND_COUNT] = {
+    [NODE_HOST] = TOP_LEVEL,
+    [NODE_PACKAGE] = BIT(NODE_HOST),
+    [NODE_NUMA] = INSIDE_HOST,
+    [NODE_CACHE] = INSIDE_HOST | BIT(NODE_CACHE),
+    [NODE_CORE] = INSIDE_HOST | BIT(NODE_CACHE),
+    [NODE_PCI_BRIDGE] = DEVICE_PLACES,
+    [NODE_GPU] = DEVICE_PLACES,
+    [NODE_NIC] = DEVICE_PLACES,
+    [NODE_NVSWITCH] = DEVICE_PLACES | TOP_LEVEL,
+    [NODE_SWITCH] = TOP_LEVEL,
+};
+
+/* For each kind of link, what it may join: one of the first with one of the second. */
+static const struct {
+    uint32_t one, other;
+    bool within_host;
+} joins[LINK_KIND_COUNT] = {
+    [LINK_MEMORY] = {BIT(NODE_NUMA), BIT(NODE_HOST) | BIT(NODE_PACKAGE) | BIT(NODE_NUMA) | BIT(NODE_PCI_BRIDGE), true},
+    [LINK_INTERCONNECT] = {BIT(NODE_PACKAGE), BIT(NODE_PACKAGE), true},
+    [LINK_PCI] = {BIT(NODE_PCI_BRIDGE) | BIT(NODE_GPU) | BIT(NODE_NIC) | BIT(NODE_NVSWITCH), DEVICE_PLACES, true},
+    [LINK_ATTACHED] = {BIT(NODE_GPU) | BIT(NODE_NIC) | BIT(NODE_NVSWITCH), INSIDE_HOST | BIT(NODE_NUMA), true},
+    [LINK_NVLINK] = {BIT(NODE_GPU) | BIT(NODE_NVSWITCH), BIT(NODE_GPU) | BIT(NODE_NVSWITCH) | BIT(NODE_PACKAGE), false},
+    [LINK_NETWORK] = {BIT(NODE_NIC) | BIT(NODE_SWITCH) | BIT(NODE_HOST),
+                      BIT(NODE_NIC) | BIT(NODE_SWITCH) | BIT(NODE_HOST), false},
+};
+
+bool topology_may_contain(enum node_kind parent, enum node_kind kind)
+{
+    return kind < NODE_KIND_COUNT && parent <= NODE_KIND_COUNT && (containers[kind] & BIT(parent));
+}
+
+static weft_status node_check(const weft_topology *topology, uint32_t index, struct diagnostic *diagnostic)
+{
+    const struct topology_node *node = &topology->nodes[index];
+    if (node->kind >= NODE_KIND_COUNT)
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "node %" PRIu32 " has no known kind (%d)", index, (int)node->kind);
+    const char *kind = topology_node_kind_name(node->kind);
+    if (!node->name || !node->name[0])
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "node %" PRIu32 " (%s) has no name", index, kind);
+    if (node->parent != TOPOLOGY_NONE && node->parent >= index)
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "%s %s comes before the node that contains it", kind, node->name);
+    enum node_kind parent = node->parent == TOPOLOGY_NONE ? NODE_KIND_COUNT : topology->nodes[node->parent].kind;
+    if (!topology_may_contain(parent, node->kind))
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "%s %s cannot stand %s%s", kind, node->name,
+                        parent == NODE_KIND_COUNT ? "outside of a host" : "inside a ",
+                        parent == NODE_KIND_COUNT ? "" : topology_node_kind_name(parent));
+    return WEFT_OK;
+}
+
+/* Walks over a topology recurse, so that what a file may nest has a bound. PCI itself ends at 256 buses. */
+enum { NESTING_MAX = 256 };
+
+static bool nests_too_deep(const weft_topology *topology, uint32_t index)
+{
+    uint32_t depth = 0;
+    for (; index != TOPOLOGY_NONE && depth <= NESTING_MAX; depth++) index = topology->nodes[index].parent;
+    return depth > NESTING_MAX;
+}
+
+static bool figure_is_sound(struct figure figure)
+{
+    if (figure.source >= FIGURE_SOURCE_COUNT || !isfinite(figure.value) || figure.value < 0) return false;
+    return figure.source != FIGURE_UNKNOWN || figure.value == 0;
+}
+
+static bool joins_kinds(enum link_kind kind, enum node_kind from, enum node_kind to)
+{
+    uint32_t one = joins[kind].one, other = joins[kind].other;
+    return ((one & BIT(from)) && (other & BIT(to))) || ((one & BIT(to)) && (other & BIT(from)));
+}
+
+static weft_status link_check(const weft_topology *topology, uint32_t index, struct diagnostic *diagnostic)
+{
+    const struct topology_link *link = &topology->links[index];
+    if (link->kind >= LINK_KIND_COUNT)
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "link %" PRIu32 " has no known kind (%d)", index, (int)link->kind);
+    if (link->from >= topology->node_count || link->to >= topology->node_count)
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "link %" PRIu32 " ends at a node that does not exist", index);
+    const struct topology_node *from = &topology->nodes[link->from], *to = &topology->nodes[link->to];
+    const char *kind = topology_link_kind_name(link->kind);
+    if (link->from == link->to)
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "a %s link joins %s %s to itself", kind,
+                        topology_node_kind_name(from->kind), from->name);
+    if (!joins_kinds(link->kind, from->kind, to->kind))
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "a %s link cannot join %s %s and %s %s", kind,
+                        topology_node_kind_name(from->kind), from->name, topology_node_kind_name(to->kind), to->name);
+    if (joins[link->kind].within_host && topology_host_of(topology, link->from) != topology_host_of(topology, link->to))
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "a %s link joins %s and %s, which are in different hosts", kind,
+                        from->name, to->name);
+    if (!figure_is_sound(link->bandwidth) || !figure_is_sound(link->reverse_bandwidth) ||
+        !figure_is_sound(link->latency))
+        return diagnose(diagnostic, WEFT_BAD_FORMAT,
+                        "the %s link from %s to %s has a figure that is negative, not finite or without a source", kind,
+                        from->name, to->name);
+    if (link->bandwidth.source && link->reverse_bandwidth.source && link->bandwidth.value == 0 &&
+        link->reverse_bandwidth.value == 0)
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "the %s link from %s to %s lets nothing through", kind, from->name,
+                        to->name);
+    return WEFT_OK;
+}
+
+/* qsort_r gives no other way to reach the nodes. */
+static int sibling_compare(const void *left, const void *right, void *context)
+{
+    const weft_topology *topology = context;
+    const struct topology_node *a = &topology->nodes[*(const uint32_t *)left];
+    const struct topology_node *b = &topology->nodes[*(const uint32_t *)right];
+    if (a->parent != b->parent) return a->parent < b->parent ? -1 : 1;
+    if (a->kind != b->kind) return a->kind < b->kind ? -1 : 1;
+    return strcmp(a->name, b->name);
+}
+
+static weft_status names_check(const weft_topology *topology, struct diagnostic *diagnostic)
+{
+    uint32_t count = topology->node_count;
+    uint32_t *order = calloc((size_t)count + 1, sizeof *order);
+    if (!order) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to check a topology");
+    for (uint32_t i = 0; i < count; i++) order[i] = i;
+    qsort_r(order, count, sizeof *order, sibling_compare, (void *)topology);
+    weft_status status = WEFT_OK;
+    for (uint32_t i = 1; i < count && !status; i++) {
+        if (sibling_compare(&order[i - 1], &order[i], (void *)topology) != 0) continue;
+        const struct topology_node *node = &topology->nodes[order[i]];
+        status = diagnose(diagnostic, WEFT_BAD_FORMAT, "there are two nodes %s %s in one place",
+                          topology_node_kind_name(node->kind), node->name);
+    }
+    free(order);
+    return status;
+}
+
+static weft_status devices_check(const weft_topology *topology, struct diagnostic *diagnostic)
+{
+    bool *linked = calloc((size_t)topology->node_count + 1, sizeof *linked);
+    if (!linked) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to check a topology");
+    for (uint32_t i = 0; i < topology->link_count; i++)
+        linked[topology->links[i].from] = linked[topology->links[i].to] = true;
+    weft_status status = WEFT_OK;
+    const uint32_t devices = BIT(NODE_GPU) | BIT(NODE_NIC) | BIT(NODE_NVSWITCH);
+    for (uint32_t i = 0; i < topology->node_count && !status; i++) {
+        const struct topology_node *node = &topology->nodes[i];
+        if (linked[i] || node->parent == TOPOLOGY_NONE || !(devices & BIT(node->kind))) continue;
+        status = diagnose(diagnostic, WEFT_BAD_FORMAT, "no link leads to %s %s", topology_node_kind_name(node->kind),
+                          node->name);
+    }
+    free(linked);
+    return status;
+}
+
+weft_status topology_check(const weft_topology *topology, struct diagnostic *diagnostic)
+{
+    if (topology->failed)
+        return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "ran out of memory while the topology was built");
+    weft_status status = WEFT_OK;
+    for (uint32_t i = 0; i < topology->node_count && !status; i++) {
+        status = node_check(topology, i, diagnostic);
+        if (!status && nests_too_deep(topology, i))
+            status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s is nested more than %d deep", topology->nodes[i].name,
+                              NESTING_MAX);
+        if (!status && !figure_is_sound(topology->nodes[i].port_bandwidth))
+            status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s has an unsound port bandwidth", topology->nodes[i].name);
+    }
+    for (uint32_t i = 0; i < topology->link_count && !status; i++) status = link_check(topology, i, diagnostic);
+    if (!status) status = names_check(topology, diagnostic);
+    if (!status) status = devices_check(topology, diagnostic);
+    return status;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Building a topology, and the answers that need no more than the graph itself. */
+#include "topology/model/model.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "topology/model/model_internal.h"
+
+weft_topology *topology_new(void)
+{
+    weft_topology *topology = calloc(1, sizeof *topology);
+    if (topology) topology->first_root = topology->last_root = TOPOLOGY_NONE;
+    return topology;
+}
+
+void weft_topology_destroy(weft_topology *topology)
+{
+    if (!topology) return;
+    free(topology->incident_start);
+    free(topology->incident);
+    free(topology->links);
+    free(topology->nodes);
+    arena_free(&topology->arena);
+    free(topology);
+}
+
+/* Room for one more element of a growing array; false when there is none. */
+static bool array_reserve(void **array, uint32_t count, uint32_t *capacity, size_t element_bytes)
+{
+    if (count < *capacity) return true;
+    uint32_t wanted = *capacity ? *capacity * 2 : 64;
+    if (wanted <= *capacity) return false;
+    void *larger = reallocarray(*array, wanted, element_bytes);
+    if (!larger) return false;
+    *array = larger;
+    *capacity = wanted;
+    return true;
+}
+
+static const char *string_copy(weft_topology *topology, const char *string)
+{
+    if (!string) return NULL;
+    char *copy = arena_strdup(&topology->arena, string);
+    if (!copy) topology->failed = true;
+    return copy;
+}
+
+static const uint32_t *cpus_copy(weft_topology *topology, const uint32_t *cpus, uint32_t cpu_count)
+{
+    if (cpu_count == 0) return NULL;
+    uint32_t *copy = arena_alloc(&topology->arena, cpu_count, sizeof *copy);
+    if (copy)
+        memcpy(copy, cpus, cpu_count * sizeof *copy);
+    else
+        topology->failed = true;
+    return copy;
+}
+
+/* Append @p index to its parent's children, or to the roots. */
+static void node_chain(weft_topology *topology, uint32_t index)
+{
+    uint32_t parent = topology->nodes[index].parent;
+    uint32_t *first = parent == TOPOLOGY_NONE ? &topology->first_root : &topology->nodes[parent].first_child;
+    uint32_t *last = parent == TOPOLOGY_NONE ? &topology->last_root : &topology->nodes[parent].last_child;
+    if (*first == TOPOLOGY_NONE)
+        *first = index;
+    else
+        topology->nodes[*last].next_sibling = index;
+    *last = index;
+}
+
+uint32_t topology_add_node(weft_topology *topology, const struct topology_node *node)
+{
+    uint32_t index = topology->node_count;
+    assert(topology->failed || node->parent == TOPOLOGY_NONE || node->parent < index);
+    if (topology->failed || !array_reserve((void **)&topology->nodes, index, &topology->node_capacity, sizeof *node)) {
+        topology->failed = true;
+        return TOPOLOGY_NONE;
+    }
+    struct topology_node *copy = &topology->nodes[index];
+    *copy = *node;
+    copy->first_child = copy->last_child = copy->next_sibling = TOPOLOGY_NONE;
+    copy->name = string_copy(topology, node->name);
+    copy->model = string_copy(topology, node->model);
+    copy->verbs_device = string_copy(topology, node->verbs_device);
+    copy->cpus = cpus_copy(topology, node->cpus, node->cpu_count);
+    if (topology->failed) return TOPOLOGY_NONE;
+    topology->node_count++;
+    node_chain(topology, index);
+    return index;
+}
+
+uint32_t topology_add_link(weft_topology *topology, const struct topology_link *link)
+{
+    uint32_t index = topology->link_count;
+    if (topology->failed || !array_reserve((void **)&topology->links, index, &topology->link_capacity, sizeof *link)) {
+        topology->failed = true;
+        return TOPOLOGY_NONE;
+    }
+    topology->links[index] = *link;
+    topology->links[index].name = string_copy(topology, link->name);
+    if (topology->failed) return TOPOLOGY_NONE;
+    topology->link_count++;
+    return index;
+}
+
+/* Counting sort of the links' ends by node. */
+static bool index_build(weft_topology *topology)
+{
+    uint32_t *start = calloc((size_t)topology->node_count + 2, sizeof *start);
+    uint32_t *incident = calloc((size_t)topology->link_count * 2 + 1, sizeof *incident);
+    if (!start || !incident) {
+        free(incident);
+        free(start);
+        return false;
+    }
+    /* Counts go two places up, so that filling turns start[n + 1] from the begin of node n into its end. */
+    for (uint32_t i = 0; i < topology->link_count; i++) {
+        start[topology->links[i].from + 2]++;
+        start[topology->links[i].to + 2]++;
+    }
+    for (uint32_t i = 2; i < topology->node_count + 2; i++) start[i] += start[i - 1];
+    for (uint32_t i = 0; i < topology->link_count; i++) {
+        incident[start[topology->links[i].from + 1]++] = i;
+        incident[start[topology->links[i].to + 1]++] = i;
+    }
+    free(topology->incident);
+    free(topology->incident_start);
+    topology->incident = incident;
+    topology->incident_start = start;
+    return true;
+}
+
+weft_status topology_seal(weft_topology *topology, struct diagnostic *diagnostic)
+{
+    weft_status status = topology_check(topology, diagnostic);
+    if (status) return status;
+    if (!index_build(topology)) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for the topology's index");
+    return WEFT_OK;
+}
+
+const uint32_t *topology_links_of(const weft_topology *topology, uint32_t node, uint32_t *count)
+{
+    *count = topology->incident_start[node + 1] - topology->incident_start[node];
+    return topology->incident + topology->incident_start[node];
+}
+
+uint32_t topology_host_of(const weft_topology *topology, uint32_t node)
+{
+    while (node != TOPOLOGY_NONE && topology->nodes[node].kind != NODE_HOST) node = topology->nodes[node].parent;
+    return node;
+}
+
+weft_topology_counts topology_counts(const weft_topology *topology)
+{
+    weft_topology_counts counts = {.size = sizeof counts, .links = topology->link_count};
+    for (uint32_t i = 0; i < topology->node_count; i++) {
+        switch (topology->nodes[i].kind) {
+        case NODE_HOST:
+            counts.hosts++;
+            break;
+        case NODE_GPU:
+            counts.gpus++;
+            break;
+        case NODE_NIC:
+            counts.nics++;
+            break;
+        case NODE_NVSWITCH:
+        case NODE_SWITCH:
+            counts.switches++;
+            break;
+        default:
+            break;
+        }
+    }
+    return counts;
+}
+
+weft_status weft_topology_count(const weft_topology *topology, weft_topology_counts *counts)
+{
+    /* Later versions append fields; a caller built against them gets what this version knows. */
+    if (!topology || !counts || counts->size < sizeof *counts) return WEFT_INVALID_ARGUMENT;
+    size_t size = counts->size;
+    *counts = topology_counts(topology);
+    counts->size = size;
+    return WEFT_OK;
+}
+
+weft_status weft_topology_print(const weft_topology *topology, weft_format format, char **text)
+{
+    if (!topology || !text || (format != WEFT_TEXT && format != WEFT_JSON)) return WEFT_INVALID_ARGUMENT;
+    struct text written = {0};
+    if (format == WEFT_JSON)
+        topology_write_json(topology, &written);
+    else
+        topology_draw(topology, &written);
+    char *result = text_take(&written);
+    if (!result) return WEFT_OUT_OF_MEMORY;
+    *text = result;
+    return WEFT_OK;
+}
+
+#define KIND_NAME(kind, name) name,
+const char *topology_node_kind_name(enum node_kind kind)
+{
+    static const char *const names[] = {TOPOLOGY_NODE_KINDS(KIND_NAME)};
+    return kind < NODE_KIND_COUNT ? names[kind] : "unknown";
+}
+
+const char *topology_link_kind_name(enum link_kind kind)
+{
+    static const char *const names[] = {TOPOLOGY_LINK_KINDS(KIND_NAME)};
+    return kind < LINK_KIND_COUNT ? names[kind] : "unknown";
+}
+
+const char *topology_figure_source_name(enum figure_source source)
+{
+    static const char *const names[] = {TOPOLOGY_FIGURE_SOURCES(KIND_NAME)};
+    return source < FIGURE_SOURCE_COUNT ? names[source] : "unknown";
+}
+#undef KIND_NAME
+
+double topology_pci_bandwidth(uint32_t generation, uint32_t lane_count)
+{
+    /*
+     * The PCI Express base specification's lane rates, 2.5 GT/s doubling with every generation (5 to 8 GT/s came with
+     * a leaner line code instead), less what line code, packet headers and flow control take: three quarters of the
+     * data rate is what large transfers with 256-byte payloads reach. In 1/80 GB/s, so that the table is exact.
+     */
+    static const double lane_rate[] = {0, 15, 30, 60, 120, 240, 480};
+    if (generation < 1 || generation > 6) return 0;
+    return lane_rate[generation] / 80 * 1e9 * lane_count;
+}
+
+void pci_address_format(const struct pci_identity *pci, char address[24])
+{
+    snprintf(address, 24, "%04x:%02x:%02x.%x", pci->domain, pci->bus, pci->device, pci->function & 7u);
+}

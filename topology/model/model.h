@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One typed graph of a machine or a cluster: what contains what (a forest of nodes), and how data gets from one to the
+ * other (links). Readers build it node by node, topology_seal() checks it once, and from then on it is only read.
+ *
+ * Pure: no I/O, no clock, no threads. A sealed topology may be read by any number of threads.
+ * Owner: the topology owns all strings and arrays; everything given to it is copied.
+ * Units: bytes, bytes per second, seconds.
+ */
+#ifndef TOPOLOGY_MODEL_H
+#define TOPOLOGY_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <weft/topology.h>
+
+#include "base/arena.h"
+#include "base/diagnostic.h"
+
+/* No such node, link or number. */
+#define TOPOLOGY_NONE UINT32_MAX
+
+/* X(KIND, name in JSON) */
+#define TOPOLOGY_NODE_KINDS(X)                                                                                         \
+    X(HOST, "host")                                                                                                    \
+    X(PACKAGE, "package")                                                                                              \
+    X(NUMA, "numa_node")                                                                                               \
+    X(CACHE, "cache")                                                                                                  \
+    X(CORE, "core")                                                                                                    \
+    X(PCI_BRIDGE, "pci_bridge")                                                                                        \
+    X(GPU, "gpu")                                                                                                      \
+    X(NIC, "nic")                                                                                                      \
+    X(NVSWITCH, "nvswitch")                                                                                            \
+    X(SWITCH, "switch")
+
+/*
+ * MEMORY        a NUMA node's memory and what reads it: a package, a PCI host bridge
+ * INTERCONNECT  two packages of a host (UPI, xGMI, ...)
+ * PCI           a device or bridge and the bridge, package or host above it
+ * ATTACHED      a device and its host, by a bus that cannot be seen from here (a virtual machine, a container)
+ * NVLINK        GPUs and NVSwitches, also of several hosts
+ * NETWORK       NICs and switches; a host where nothing is known about its NICs
+ */
+#define TOPOLOGY_LINK_KINDS(X)                                                                                         \
+    X(MEMORY, "memory")                                                                                                \
+    X(INTERCONNECT, "interconnect")                                                                                    \
+    X(PCI, "pci")                                                                                                      \
+    X(ATTACHED, "attached")                                                                                            \
+    X(NVLINK, "nvlink")                                                                                                \
+    X(NETWORK, "network")
+
+/*
+ * Where a figure came from. REPORTED is what a device or its driver says about itself; DATASHEET follows from the
+ * standard or the data sheet of what was found; MEASURED was timed.
+ */
+#define TOPOLOGY_FIGURE_SOURCES(X)                                                                                     \
+    X(UNKNOWN, "unknown")                                                                                              \
+    X(FILE, "file")                                                                                                    \
+    X(DATASHEET, "datasheet")                                                                                          \
+    X(REPORTED, "reported")                                                                                            \
+    X(MEASURED, "measured")
+
+#define TOPOLOGY_ENUM_NODE(kind, name) NODE_##kind,
+#define TOPOLOGY_ENUM_LINK(kind, name) LINK_##kind,
+#define TOPOLOGY_ENUM_FIGURE(source, name) FIGURE_##source,
+enum node_kind { TOPOLOGY_NODE_KINDS(TOPOLOGY_ENUM_NODE) NODE_KIND_COUNT };
+enum link_kind { TOPOLOGY_LINK_KINDS(TOPOLOGY_ENUM_LINK) LINK_KIND_COUNT };
+enum figure_source { TOPOLOGY_FIGURE_SOURCES(TOPOLOGY_ENUM_FIGURE) FIGURE_SOURCE_COUNT };
+#undef TOPOLOGY_ENUM_NODE
+#undef TOPOLOGY_ENUM_LINK
+#undef TOPOLOGY_ENUM_FIGURE
+
+/* A number and where it came from; all zeros is "unknown". */
+struct figure {
+    double value;
+    enum figure_source source;
+};
+
+/* Where a device sits on its PCI bus and what it is. `present` is false for what was not found on a PCI bus. */
+struct pci_identity {
+    bool present;
+    uint32_t domain;
+    uint8_t bus, device, function;
+    uint16_t vendor_id, device_id;
+};
+
+struct topology_node {
+    enum node_kind kind;
+    uint32_t parent;                                /* the node that contains it, or TOPOLOGY_NONE */
+    uint32_t first_child, last_child, next_sibling; /* kept by topology_add_node() */
+    const char *name;                               /* not empty; unique among the siblings of its kind */
+    const char *model;                              /* what a person calls it, or NULL */
+    uint32_t os_index;                              /* the operating system's number, or TOPOLOGY_NONE */
+    uint64_t bytes;                                 /* NUMA node: memory; cache: size; else 0 */
+    uint32_t cache_level;                           /* cache: 1 or more; else 0 */
+    const uint32_t *cpus;                           /* core: the operating system's numbers of its CPUs */
+    uint32_t cpu_count;
+    struct pci_identity pci;
+    const char *verbs_device;     /* NIC: its RDMA device ("mlx5_0"), or NULL */
+    struct figure port_bandwidth; /* NIC: line rate towards the fabric, each direction */
+};
+
+struct topology_link {
+    enum link_kind kind;
+    uint32_t from, to;               /* node indices, different */
+    struct figure bandwidth;         /* from -> to; a known 0 means nothing goes that way */
+    struct figure reverse_bandwidth; /* to -> from */
+    struct figure latency;           /* one way */
+    const char *name;                /* "PCIe 5.0 x16", or NULL */
+};
+
+struct weft_topology {
+    struct arena arena;
+    struct topology_node *nodes;
+    struct topology_link *links;
+    uint32_t node_count, node_capacity;
+    uint32_t link_count, link_capacity;
+    uint32_t first_root, last_root; /* nodes without a parent, chained by next_sibling */
+    uint32_t *incident;             /* after sealing: link indices, grouped by node */
+    uint32_t *incident_start;       /* node_count + 1 offsets into it */
+    bool failed;                    /* ran out of memory while building */
+};
+
+/* An empty topology, or NULL when out of memory. weft_topology_destroy() frees it at any time. */
+weft_topology *topology_new(void);
+
+/*
+ * Copy @p node (its kind, name and attributes; its children are ignored) under @p node->parent, which must have been
+ * added before. Returns its index. Running out of memory is remembered: TOPOLOGY_NONE now, an error from
+ * topology_seal() later; passing TOPOLOGY_NONE on to topology_add_link() is harmless then.
+ */
+uint32_t topology_add_node(weft_topology *topology, const struct topology_node *node);
+uint32_t topology_add_link(weft_topology *topology, const struct topology_link *link);
+
+/* May a node of kind @p parent (NODE_KIND_COUNT: no node at all) directly contain one of kind @p kind? */
+bool topology_may_contain(enum node_kind parent, enum node_kind kind);
+
+/*
+ * Check every invariant and build the index by node. WEFT_BAD_FORMAT with a sentence that names the node or link;
+ * WEFT_OUT_OF_MEMORY.
+ *  - A parent comes before its children, its kind may contain theirs, and they nest at most 256 deep; hosts stand at
+ *    the top, and so do switches.
+ *  - Names are not empty and differ among the siblings of a kind.
+ *  - A link joins two different nodes of kinds that its kind may join; all but NVLINK and NETWORK stay in one host.
+ *  - Figures are finite and not negative; an unknown one is 0; a link lets something through in one direction at least.
+ *  - Every GPU, NIC and switch in a host has a link.
+ */
+weft_status topology_seal(weft_topology *topology, struct diagnostic *diagnostic);
+/* The same checks on a topology in any state, changing nothing. */
+weft_status topology_check(const weft_topology *topology, struct diagnostic *diagnostic);
+
+/* The links at @p node of a sealed topology: *count link indices, owned by the topology. */
+const uint32_t *topology_links_of(const weft_topology *topology, uint32_t node, uint32_t *count);
+/* The host that contains @p node, itself included; TOPOLOGY_NONE for a switch outside of hosts. */
+uint32_t topology_host_of(const weft_topology *topology, uint32_t node);
+
+const char *topology_node_kind_name(enum node_kind kind);
+const char *topology_link_kind_name(enum link_kind kind);
+const char *topology_figure_source_name(enum figure_source source);
+
+/* What a link of a PCI Express generation (1 to 6) and width delivers each way, in bytes per second; 0 out of range. */
+double topology_pci_bandwidth(uint32_t generation, uint32_t lane_count);
+#endif
