@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transport/core/transport.h"
+
+void *transport_map_none(struct connection *connection)
+{
+    (void)connection;
+    return NULL;
+}
+
+weft_status transport_quiesce_unsupported(struct connection *connection)
+{
+    (void)connection;
+    return WEFT_UNSUPPORTED;
+}
+
+weft_status transport_arm_unsupported(struct endpoint *endpoint, int *fd)
+{
+    (void)endpoint, (void)fd;
+    return WEFT_UNSUPPORTED;
+}
+
+bool transport_put_fits(const struct connection *connection, const struct put *put)
+{
+    /* Never offset + bytes: a caller's arithmetic gone wrong gives offsets near 2^64. */
+    return put->remote_offset <= connection->remote_bytes &&
+           put->bytes <= connection->remote_bytes - put->remote_offset && (put->source || !put->bytes);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection is two segments, one made by each side. A side's segment holds what the other side writes: the granted
+ * region and a ring of notifications. Both processes map both segments, writable: whatever is read from one may have
+ * been written by a peer gone mad, so it is copied once, checked, and never used as an address or a length before.
+ *
+ * Beside the memory each connection keeps the Unix socket it was made over, which carries single bytes (enum
+ * shm_message) and whose end tells that the peer is gone.
+ */
+#ifndef TRANSPORT_SHM_INTERNAL_H
+#define TRANSPORT_SHM_INTERNAL_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "transport/shm/shm.h"
+
+/*
+ * The memory orders that make a put's bytes visible before its notification: stored by notification_store() and loaded
+ * by notification_load(), nowhere else. Weakened only to show that thread sanitizer would notice.
+ */
+#ifdef SHM_WEAKENED_FOR_TEST
+#define SHM_NOTIFICATION_STORE memory_order_relaxed
+#define SHM_NOTIFICATION_LOAD memory_order_relaxed
+#else
+#define SHM_NOTIFICATION_STORE memory_order_release
+#define SHM_NOTIFICATION_LOAD memory_order_acquire
+#endif
+
+#define SHM_MAGIC UINT64_C(0x316d687374666577) /* "weftshm1", little-endian */
+#define SHM_RING_ENTRIES 512u                  /* one page of 8-byte entries; a power of two */
+#define SHM_LINE_BYTES 128                     /* processors fetch 64-byte lines in pairs */
+#define SHM_REGION_OFFSET 65536                /* a page boundary for every page size; the hole costs nothing */
+
+/* First in the segment, where it never changes, and first on the socket: both must say the same. */
+struct shm_header {
+    uint64_t magic;
+    uint32_t rank, peer; /* who made the segment, for whom */
+    uint64_t granted_bytes;
+    uint32_t ring_entries, region_offset;
+};
+
+/*
+ * A ring entry is (sequence << 32 | tag). The consumer knows which sequence it waits for, so one load of one line says
+ * both whether something came and what; no shared head or tail index is needed for that.
+ */
+struct shm_segment {
+    struct shm_header header;
+    /* Notifications its owner has taken, in steps of a quarter of the ring; the peer reads it only when it finds the
+     * ring full. */
+    alignas(SHM_LINE_BYTES) _Atomic uint64_t consumed;
+    /* 1 while its owner wants a SHM_WAKE when something happens; cleared by whoever sends that. */
+    alignas(SHM_LINE_BYTES) _Atomic uint32_t sleeping;
+    alignas(4096) _Atomic uint64_t ring[SHM_RING_ENTRIES];
+};
+_Static_assert(sizeof(struct shm_segment) <= SHM_REGION_OFFSET, "the region follows the ring");
+_Static_assert(sizeof(struct shm_header) == 32, "the header is a wire format");
+
+/* One mapping of one segment, shared by all who use it in this process. */
+struct shm_mapping {
+    struct shm_mapping *next;
+    struct shm_segment *segment;
+    size_t bytes;
+    dev_t device;
+    ino_t inode;
+    pid_t process;
+    uint32_t references;
+};
+
+/* What one byte on the socket says. Only SHM_READY belongs to the making of a connection. */
+enum shm_message {
+    SHM_READY = 'r',   /* I have mapped your segment */
+    SHM_WAKE = 'w',    /* you were asleep; look */
+    SHM_QUIESCE = 'q', /* stop writing to me, and say when you have */
+    SHM_QUIET = 'd',   /* I have */
+};
+
+enum shm_state {
+    SHM_REACHING, /* no socket yet */
+    SHM_GREETING, /* headers and segments are exchanged */
+    SHM_AWAITING, /* the peer has yet to say SHM_READY */
+    SHM_CONNECTED,
+    SHM_FAILING, /* EVENT_FAILED is due, after all that had arrived */
+    SHM_FAILED,
+};
+
+enum shm_quiesce { SHM_NOT_ASKED, SHM_ASKED, SHM_QUIESCED_DUE, SHM_QUIESCED };
+
+struct shm_endpoint;
+
+struct shm_connection {
+    struct connection base;
+    struct shm_segment *own, *remote; /* remote: NULL until mapped */
+    uint64_t taken, published;        /* notifications taken from own->ring; of those, told in own->consumed */
+    uint64_t stored, consumed;        /* notifications stored in remote->ring; of those, known to be taken */
+    uint8_t state, quiesce;
+    bool connected;  /* has been, at least: it is among the endpoint's polled ones */
+    bool attention;  /* something beside the ring is to be seen to by poll */
+    bool refused;    /* put() has refused for want of room: EVENT_WRITABLE is owed */
+    bool gone;       /* the peer's process or its end of the connection is no more */
+    bool stop_asked; /* the peer wants quiet: SHM_QUIET is owed once our user knows */
+    weft_status failure;
+
+    uint32_t done_head, done_tail; /* of done_tags, both counting up */
+    uint32_t done_tags[SHM_RING_ENTRIES];
+
+    int socket, process; /* -1: none. process: pidfd of the peer */
+    int memory;          /* own segment's memfd, until it has been sent */
+    uint8_t greeting[sizeof(struct shm_header)];
+    uint32_t greeting_sent, greeting_received;
+    int greeting_memory; /* the peer's memfd, until it has been mapped */
+    pid_t greeting_process;
+    bool ready_sent;
+    struct shm_mapping *own_mapping, *remote_mapping;
+};
+
+struct shm_endpoint {
+    struct endpoint base;
+    struct rendezvous rendezvous;
+    int epoll;
+    bool armed;
+    uint32_t polls_unwatched;
+    uint64_t watched_at_ns;
+    uint32_t polled_count, polled_next;
+    struct shm_connection **polled;   /* those that have been connected, in no order */
+    struct shm_connection *of_peer[]; /* rank_count */
+};
+
+static inline struct shm_connection *shm_connection_of(struct connection *connection)
+{
+    return (struct shm_connection *)connection;
+}
+static inline struct shm_endpoint *shm_endpoint_of(struct endpoint *endpoint)
+{
+    return (struct shm_endpoint *)endpoint;
+}
+static inline uint8_t *shm_segment_region(struct shm_segment *segment)
+{
+    return (uint8_t *)segment + SHM_REGION_OFFSET;
+}
+
+/* segment.c */
+
+/* A fresh, sealed, zeroed segment with @p header. The descriptor is the caller's. */
+weft_status shm_segment_create(const struct shm_header *header, int *memory, struct shm_mapping **mapping);
+/*
+ * Map a segment that a peer sent, which has to be what @p header says. Does not take @p memory. On
+ * WEFT_PROTOCOL_ERROR @p reason says what is wrong with it.
+ */
+weft_status shm_segment_open(int memory, const struct shm_header *header, struct shm_mapping **mapping,
+                             const char **reason);
+/* NULL is allowed. */
+void shm_segment_release(struct shm_mapping *mapping);
+/* The status for an errno of the calls that make segments and descriptors. */
+weft_status shm_status_of_errno(int error);
+
+/* handshake.c */
+
+/* What this side says of its segment. */
+struct shm_header shm_header_of(const struct shm_connection *connection);
+weft_status shm_connect_advance(struct connection *connection, uint64_t now_ns);
+
+/* watch.c: what happens on sockets */
+
+/* Start to watch a connection that is being completed. */
+weft_status shm_watch_begin(struct shm_connection *connection);
+/* Stop watching, before its descriptors are closed. */
+void shm_watch_end(struct shm_connection *connection);
+/* Look at all sockets: one system call when nothing happened. */
+void shm_watch(struct shm_endpoint *endpoint);
+/* EVENT_FAILED becomes due. */
+void shm_connection_fail(struct shm_connection *connection, weft_status status);
+/* Pay the SHM_QUIET that is owed: our user has seen EVENT_FAILED. */
+void shm_quiet_send(struct shm_connection *connection);
+/* To be called after storing into the remote segment what its owner may be asleep for. */
+void shm_peer_wake(struct shm_connection *connection);
+weft_status shm_quiesce(struct connection *connection);
+
+/* ring.c: the data path */
+size_t shm_put(struct connection *connection, const struct put *puts, size_t count);
+size_t shm_poll(struct endpoint *endpoint, struct event *events, size_t max, uint64_t now_ns);
+weft_status shm_arm(struct endpoint *endpoint, int *fd);
+
+/*
+ * A full fence: the first half of "store mine, then look at theirs". Either side of such a pair may be the one that
+ * sees the other's store, but not neither.
+ */
+static inline void shm_fence(void)
+{
+#pragma GCC diagnostic push
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wtsan" /* nothing but wake-ups rests on this fence, so no race report can */
+#endif
+    atomic_thread_fence(memory_order_seq_cst);
+#pragma GCC diagnostic pop
+}
+#endif
