@@ -14,6 +14,10 @@ if(WEFT_SANITIZE)
                          -fno-sanitize-recover=all)
   target_link_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE})
 endif()
+option(WEFT_FUZZ "build the fuzz targets with libFuzzer (needs clang) instead of as replays of their corpora" OFF)
+if(WEFT_FUZZ)
+  target_compile_options(weft_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 set_property(GLOBAL PROPERTY WEFT_MODULES "")
 
