@@ -6,8 +6,8 @@
  * process's communicators. Each rank is joined to the ranks at plus and minus each power of two: the control graph.
  * The thread never touches payload, so a rank that computes for a minute outside weft is alive.
  *
- * A failure is written to every neighbour before anybody on this rank can see it; so whoever leaves because of a failure
- * has told its neighbours the cause before they see it leave.
+ * A failure is written to every neighbour before anybody on this rank can see it; so whoever leaves because of a
+ * failure has told its neighbours the cause before they see it leave.
  */
 #ifndef FABRIC_CONTROL_H
 #define FABRIC_CONTROL_H
@@ -25,10 +25,12 @@ struct signature {
     uint64_t sequence; /* from 1, per communicator */
     uint64_t count;
     uint32_t root;
-    uint32_t plan; /* hash of algorithm, channels, slots and slice size in use: ranks configured differently differ here */
+    uint32_t
+        plan; /* hash of algorithm, channels, slots and slice size in use: ranks configured differently differ here */
     uint8_t collective, dtype, op, algorithm; /* algorithm: as forced by the caller; 0 when not */
 };
-/* "all_reduce count 1024 dtype float32 op sum algorithm auto plan 1a2b3c4d"; fields a collective has no use for are left out. */
+/* "all_reduce count 1024 dtype float32 op sum algorithm auto plan 1a2b3c4d"; fields a collective has no use for are
+ * left out. */
 void signature_text(const struct signature *signature, char text[128]);
 
 struct control;
@@ -68,16 +70,16 @@ void control_report(struct control *control, const weft_failure *failure);
 void control_post(struct control *control, const struct signature *signature);
 
 /*
- * The operation @p sequence has made no progress for a while (or has seen data of another signature): compare signatures
- * with the neighbours. They answer once they have posted that sequence themselves. A disagreement becomes a
+ * The operation @p sequence has made no progress for a while (or has seen data of another signature): compare
+ * signatures with the neighbours. They answer once they have posted that sequence themselves. A disagreement becomes a
  * WEFT_MISMATCH failure on all ranks; a neighbour that left before it posted becomes WEFT_PEER_FAILED.
  * Cheap to call again. Thread: the poster or its progress thread.
  */
 void control_stalled(struct control *control, uint64_t sequence);
 
 /*
- * struct rendezvous' reach (transport/core/transport.h): @p context is the control. The lower rank dials, the higher one
- * is given what the control thread accepted. Never blocks. Thread: the poster or its progress thread.
+ * struct rendezvous' reach (transport/core/transport.h): @p context is the control. The lower rank dials, the higher
+ * one is given what the control thread accepted. Never blocks. Thread: the poster or its progress thread.
  */
 weft_status control_reach(void *context, uint32_t peer, int *fd);
 

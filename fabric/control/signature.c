@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "signature.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/*
+ * The words of a slot are stored with release and loaded with acquire order, which on x86 costs nothing over relaxed
+ * and, unlike fences, is understood by the thread sanitizer: a reader that sees a word of a later writer also sees that
+ * writer's sequence 0 or its new sequence, and discards what it has read.
+ */
+void signature_ring_put(struct signature_ring *ring, const struct signature *signature)
+{
+    struct signature_slot *slot = &ring->slots[signature->sequence % SIGNATURES_KEPT];
+    uint64_t rest = (uint64_t)signature->root | (uint64_t)signature->collective << 32 |
+                    (uint64_t)signature->dtype << 40 | (uint64_t)signature->op << 48 |
+                    (uint64_t)signature->algorithm << 56;
+    /* Relaxed: ordered before the words by their release; signature_ring_find() reads it last. */
+    atomic_store_explicit(&slot->sequence, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->count, signature->count, memory_order_release);
+    atomic_store_explicit(&slot->rest, rest, memory_order_release);
+    /* Release: pairs with the first load of signature_ring_find(). */
+    atomic_store_explicit(&slot->sequence, signature->sequence, memory_order_release);
+    /* Release: pairs with signature_ring_posted(); whoever sees the number finds the slot. */
+    atomic_store_explicit(&ring->posted, signature->sequence, memory_order_release);
+}
+
+uint64_t signature_ring_posted(const struct signature_ring *ring)
+{
+    /* Acquire: pairs with the last store of signature_ring_put(). */
+    return atomic_load_explicit(&ring->posted, memory_order_acquire);
+}
+
+bool signature_ring_find(const struct signature_ring *ring, uint64_t sequence, struct signature *signature)
+{
+    const struct signature_slot *slot = &ring->slots[sequence % SIGNATURES_KEPT];
+    if (sequence == 0) return false;
+    /* Acquire: pairs with the slot's last store in signature_ring_put(). */
+    if (atomic_load_explicit(&slot->sequence, memory_order_acquire) != sequence) return false;
+    /* Acquire: pairs with the words' stores, so that the load below sees at least what was stored before them. */
+    uint64_t count = atomic_load_explicit(&slot->count, memory_order_acquire);
+    uint64_t rest = atomic_load_explicit(&slot->rest, memory_order_acquire);
+    /* Relaxed: the acquiring loads above keep it behind them; pairs with the store of 0 in signature_ring_put(). */
+    if (atomic_load_explicit(&slot->sequence, memory_order_relaxed) != sequence) return false;
+    *signature = (struct signature){
+        .sequence = sequence,
+        .count = count,
+        .root = (uint32_t)rest,
+        .collective = (uint8_t)(rest >> 32),
+        .dtype = (uint8_t)(rest >> 40),
+        .op = (uint8_t)(rest >> 48),
+        .algorithm = (uint8_t)(rest >> 56),
+    };
+    return true;
+}
+
+bool signature_equal(const struct signature *a, const struct signature *b)
+{
+    return a->sequence == b->sequence && a->count == b->count && a->root == b->root && a->collective == b->collective &&
+           a->dtype == b->dtype && a->op == b->op && a->algorithm == b->algorithm;
+}
+
+void signature_text(const struct signature *signature, char text[128])
+{
+    const char *collective = weft_collective_name((weft_collective)signature->collective);
+    const char *algorithm = weft_algorithm_name((weft_algorithm)signature->algorithm);
+    const char *dtype = weft_dtype_name((weft_dtype)signature->dtype);
+    switch ((weft_collective)signature->collective) {
+    case WEFT_ALL_REDUCE:
+        snprintf(text, 128, "%s count %" PRIu64 " dtype %s op %s algorithm %s", collective, signature->count, dtype,
+                 weft_op_name((weft_op)signature->op), algorithm);
+        return;
+    case WEFT_BROADCAST:
+        snprintf(text, 128, "%s count %" PRIu64 " dtype %s root %" PRIu32 " algorithm %s", collective, signature->count,
+                 dtype, signature->root, algorithm);
+        return;
+    case WEFT_BARRIER:
+        snprintf(text, 128, "%s algorithm %s", collective, algorithm);
+        return;
+    case WEFT_COLLECTIVE_COUNT:
+        break;
+    }
+    snprintf(text, 128, "collective %u (unknown to this version)", signature->collective);
+}
