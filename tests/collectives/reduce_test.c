@@ -182,7 +182,7 @@ static void some_long_lengths(struct trial *trial)
     random_seed(&random, trial->seed);
     size_t size = weft_dtype_size(trial->dtype);
     for (int i = 0; i < 3; i++, trial->seed++) {
-        trial->count = (16384 + random_below(&random, 4096)) / size;
+        trial->count = (32768 + random_below(&random, 4096)) / size;
         trial_run(trial);
     }
 }
@@ -196,7 +196,7 @@ static void long_calls_are_bitwise_right_at_every_level(void **state)
 static void every_alignment_is_bitwise_right_with_and_without_streaming(void **state)
 {
     (void)state;
-    size_t count = 16384 / sizeof(float) + 77;
+    size_t count = 32768 / sizeof(float) + 77;
     float *sources[2] = {(float *)memory.sources[0], (float *)memory.sources[1]};
     struct random random;
     random_seed(&random, 7);

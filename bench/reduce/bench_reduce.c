@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How fast the kernels of collectives/reduce run on this processor, beside memcpy in the same run.
+ *
+ * usage: bench_reduce [BYTES]     (per buffer; 1 MiB by default)
+ *
+ * GB/s counts every byte read and every byte written once, GB = 1e9. Each figure is the median of rounds that visit
+ * all levels and memcpy in turn, so that a slow moment of the machine hits all of them.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "collectives/reduce/reduce.h"
+
+enum { MAX_SOURCES = 8, MAX_DESTINATIONS = 2, ROUNDS = 15, LEVELS = 3, CONTENDERS = LEVELS + 1 };
+
+static const char *const level_names[LEVELS] = {"portable", "avx2", "avx512"};
+static const int level_ids[LEVELS] = {SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512};
+
+struct shape {
+    uint32_t sources, destinations;
+    bool streaming;
+};
+
+static void *sources[MAX_SOURCES], *destinations[MAX_DESTINATIONS];
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+static double median(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return values[count / 2];
+}
+
+/* Nanoseconds for one call, averaged over enough calls for the clock not to matter. NULL: memcpy. */
+static double time_calls(reduce_function kernel, const struct reduce_call *call, size_t bytes)
+{
+    size_t repeats = 1 + (4 << 20) / (bytes + 64);
+    uint64_t start_ns = clock_now_ns();
+    for (size_t i = 0; i < repeats; i++) {
+        if (kernel) {
+            kernel(call);
+        } else {
+            memcpy(destinations[0], sources[0], bytes);
+            __asm__ volatile("" ::: "memory"); /* the copies are all needed */
+        }
+    }
+    return (double)(clock_now_ns() - start_ns) / (double)repeats;
+}
+
+static void measure(weft_dtype dtype, weft_op op, struct shape shape, size_t bytes)
+{
+    struct reduce_call call = {.destinations = destinations,
+                               .sources = (const void *const *)sources,
+                               .destination_count = shape.destinations,
+                               .source_count = shape.sources,
+                               .count = bytes / weft_dtype_size(dtype),
+                               .divisor = op == WEFT_AVG ? shape.sources : 0,
+                               .streaming = shape.streaming};
+    double times[CONTENDERS][ROUNDS];
+    for (int round = -1; round < ROUNDS; round++) { /* the first one warms up, and the second overwrites it */
+        for (int i = 0; i < CONTENDERS; i++) {
+            reduce_function kernel = i < LEVELS ? reduce_lookup_at(dtype, op, level_ids[i]) : NULL;
+            double time = i == LEVELS || kernel ? time_calls(kernel, &call, bytes) : 0;
+            times[i][round < 0 ? 0 : round] = time;
+        }
+    }
+    printf("%-9s %-5s %2u -> %u %-9s", weft_dtype_name(dtype), weft_op_name(op), shape.sources, shape.destinations,
+           shape.streaming ? "streaming" : "");
+    for (int i = 0; i < CONTENDERS; i++) {
+        double traffic = (double)bytes * (i == LEVELS ? 2 : shape.sources + shape.destinations);
+        double time = median(times[i], ROUNDS);
+        if (time > 0) {
+            printf(" %10.1f", traffic / time);
+        } else {
+            printf(" %10s", "-");
+        }
+    }
+    printf("\n");
+}
+
+static void measure_all(size_t bytes)
+{
+    const struct shape shapes[] = {{1, 1, false}, {1, 2, false}, {2, 1, false}, {2, 1, true},
+                                   {2, 2, false}, {2, 2, true},  {8, 1, false}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) measure(WEFT_FLOAT32, WEFT_SUM, shapes[i], bytes);
+    for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++) {
+        for (int op = 0; op < WEFT_OP_COUNT; op++) {
+            measure((weft_dtype)dtype, (weft_op)op, (struct shape){2, 1, false}, bytes);
+        }
+    }
+}
+
+int main(int argument_count, char **arguments)
+{
+    size_t bytes = 1 << 20;
+    char *end = NULL;
+    if (argument_count > 1) bytes = strtoull(arguments[1], &end, 0);
+    if (argument_count > 2 || (end && *end) || bytes == 0 || bytes % 8) {
+        fprintf(stderr, "bench_reduce: takes one argument, bytes per buffer, a multiple of 8\n");
+        return 2;
+    }
+    for (int i = 0; i < MAX_SOURCES + MAX_DESTINATIONS; i++) {
+        void *buffer = malloc(bytes);
+        if (!buffer) {
+            fprintf(stderr, "bench_reduce: no memory for %zu bytes\n", bytes);
+            return 1;
+        }
+        memset(buffer, 0x3c, bytes); /* an ordinary number in every type */
+        *(i < MAX_SOURCES ? &sources[i] : &destinations[i - MAX_SOURCES]) = buffer;
+    }
+    printf("GB/s, %zu bytes per buffer, best level here %s\n", bytes, reduce_simd_name());
+    printf("%-33s", "kernel");
+    for (int i = 0; i < LEVELS; i++) printf(" %10s", level_names[i]);
+    printf(" %10s\n", "memcpy");
+    measure_all(bytes);
+    for (int i = 0; i < MAX_SOURCES; i++) free(sources[i]);
+    for (int i = 0; i < MAX_DESTINATIONS; i++) free(destinations[i]);
+    return 0;
+}
