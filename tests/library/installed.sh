@@ -20,7 +20,7 @@ prefix=$work/moved
 run() {
   output=$("$2")
   echo "$1: $output"
-  [ "$output" = "weft $version: plan of 4 ranks proved, sum of 1 rank right" ]
+  [ "$output" = "weft $version: plan of 4 ranks proved, sum of 2 ranks right" ]
 }
 
 for kind in weft weft_static; do
