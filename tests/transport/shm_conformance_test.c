@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "tests/transport/conformance_main.h"
 #include "tests/transport/pairs.h"
+#include "tests/transport/seed.h"
 #include "transport/shm/shm.h"
 
 #define FIRST_SEED 1
@@ -48,6 +49,7 @@ static bool fixture_pass(void *context)
 
 int main(void)
 {
+    uint64_t first_seed = FIRST_SEED, seeds = SEEDS;
     struct fixture fixture;
     const struct conformance_backend backend = {.context = &fixture,
                                                 .open = fixture_open,
@@ -55,5 +57,6 @@ int main(void)
                                                 .now_ns = fixture_now_ns,
                                                 .pass = fixture_pass};
 
-    return conformance_main("shm", &backend, FIRST_SEED, SEEDS);
+    seeds_choose(&first_seed, &seeds);
+    return conformance_main("shm", &backend, first_seed, seeds);
 }
