@@ -253,7 +253,8 @@ static weft_status refuse_deadlock(struct verify *verify, uint32_t blocked)
     static const char *const reasons[] = {
         [WAIT_ARRIVAL] = "a message from", [WAIT_SLOT] = "a free slot at", [WAIT_STEP] = "a step of"};
     return verify_refuse(
-        verify, track, "deadlock with %u slots: waits for %s rank %u track %u, which is at step %u, in a circle of %u",
+        verify, track,
+        "deadlock at slot depth %u: waits for %s rank %u track %u, which is at step %u, in a circle of %u",
         verify->plan->slot_depth, reasons[track->wait], other->rank, other->index, other->step - other->first_step,
         length);
 }
