@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# perf_correct.sh WEFT-PERF LARGEST: no wrong element from 4 bytes up, ring and tree, 2, 3 and 5 ranks; then the other
+# collectives, types and reductions at sizes that do not divide evenly.
+. "$(dirname "$0")/lib.sh"
+perf=$1 largest=$2
+
+right() {
+  "$perf" "$@" --warmup 1 >"$scratch/out" 2>"$scratch/err"
+  local code=$?
+  [ $code -eq 0 ] && grep -qE '^# wrong elements: 0$' "$scratch/out" && return
+  fail "$* (exit code $code)"
+  cat "$scratch/out" "$scratch/err"
+}
+
+for algorithm in ring tree; do
+  for ranks in 2 3 5; do
+    right all_reduce --ranks $ranks --algorithm $algorithm -b 4 -e "$largest" -f 4 --iters 3
+  done
+done
+for root in 0 2; do
+  right broadcast --ranks 3 --root $root -b 4 -e 1M -f 16 --iters 3
+done
+for dtype in float32 float64 float16 bfloat16 int32 int64; do
+  for op in sum prod min max avg; do
+    right all_reduce --ranks 3 --dtype $dtype --op $op -b 1000 -e 100000 -f 10 --iters 2
+  done
+done
+finish

@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# perf_failure.sh WEFT-PERF: when a rank is killed, the others end with an error that names it.
+. "$(dirname "$0")/lib.sh"
+perf=$1
+
+"$perf" all_reduce --ranks 3 -b 256K -e 256K --iters 100000000 >"$scratch/out" 2>"$scratch/err" &
+supervisor=$!
+victim=
+for _ in $(seq 100); do
+  sleep 0.1
+  grep -q '^# ' "$scratch/out" || continue # the communicator stands
+  for pid in $(cat "/proc/$supervisor/task/$supervisor/children" 2>/dev/null); do
+    tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx 'RANK=1' && victim=$pid
+  done
+  [ -n "$victim" ] && break
+done
+if [ -z "$victim" ]; then
+  kill "$supervisor"
+  fail "rank 1 was not found among the supervisor's children"
+  finish
+fi
+sleep 0.2
+kill -9 "$victim"
+wait "$supervisor"
+code=$?
+[ $code -ne 0 ] || fail "exit code 0 after a rank was killed"
+for survivor in 0 2; do
+  grep -qE "^weft-perf: rank $survivor: peer_failed: rank 1 " "$scratch/err" || fail "rank $survivor does not name rank 1"
+done
+grep -qE 'rank 1 .*killed' "$scratch/err" || fail "the supervisor does not say that rank 1 was killed"
+[ $failures -eq 0 ] || cat "$scratch/err"
+finish

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/perf/measure.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+/* Without --iters a row takes about this long, within the bounds. The least lets a p99 be the slowest of few. */
+static const double row_time_us = 150e3;
+enum { ITERATIONS_LEAST = 5, ITERATIONS_MOST = 2000 };
+/* Without --warmup: small messages need the processor's caches and clock warm, large ones their pages touched. */
+enum { WARMUP_SMALL = 10, WARMUP_LARGE = 2, SMALL_BYTES = 1 << 20 };
+
+static double now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+/* Ordinary anonymous memory: what malloc() gives for sizes that matter, on a page of its own also where they do not. */
+static uint8_t *buffer_new(uint64_t bytes)
+{
+    void *buffer = mmap(NULL, bytes + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return buffer == MAP_FAILED ? NULL : buffer;
+}
+
+weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, const struct perf_options *options)
+{
+    *measurement = (struct measurement){
+        .comm = comm, .options = options, .rank = weft_comm_rank(comm), .rank_count = weft_comm_rank_count(comm)};
+    uint64_t iterations_most = options->iterations ? options->iterations : ITERATIONS_MOST;
+    measurement->times_us = calloc(iterations_most, sizeof *measurement->times_us);
+    measurement->send = buffer_new(options->end_bytes);
+    measurement->recv = buffer_new(options->end_bytes);
+    bool complete = measurement->times_us && measurement->send && measurement->recv;
+    if (complete && !pattern_create(&measurement->pattern, options, measurement->rank, measurement->rank_count))
+        return WEFT_OK;
+    measurement_end(measurement);
+    return WEFT_OUT_OF_MEMORY;
+}
+
+void measurement_end(struct measurement *measurement)
+{
+    pattern_destroy(&measurement->pattern);
+    if (measurement->recv) munmap(measurement->recv, measurement->options->end_bytes + 1);
+    if (measurement->send) munmap(measurement->send, measurement->options->end_bytes + 1);
+    free(measurement->times_us);
+}
+
+static weft_status call_once(const struct measurement *measurement, uint64_t count, bool in_place)
+{
+    const struct perf_options *options = measurement->options;
+    weft_call call = {.size = sizeof call, .algorithm = (weft_algorithm)options->algorithm};
+    void *recv = in_place ? measurement->send : measurement->recv;
+    switch ((weft_collective)options->collective) {
+    case WEFT_ALL_REDUCE:
+        return weft_all_reduce(measurement->comm, measurement->send, recv, count, (weft_dtype)options->dtype,
+                               (weft_op)options->op, &call, NULL);
+    case WEFT_BROADCAST:
+        return weft_broadcast(measurement->comm, measurement->send, recv, count, (weft_dtype)options->dtype,
+                              (uint32_t)options->root, &call, NULL);
+    default:
+        return weft_barrier(measurement->comm, &call, NULL);
+    }
+}
+
+static weft_status ranks_max(const struct measurement *measurement, double *values, uint64_t count)
+{
+    return weft_all_reduce(measurement->comm, values, values, count, WEFT_FLOAT64, WEFT_MAX, NULL, NULL);
+}
+
+static weft_status ranks_sum(const struct measurement *measurement, int64_t *value)
+{
+    return weft_all_reduce(measurement->comm, value, value, 1, WEFT_INT64, WEFT_SUM, NULL, NULL);
+}
+
+/* Fresh input, a poisoned output, one call; adds this rank's wrong elements to *wrong. */
+static weft_status checked_call(const struct measurement *measurement, uint64_t count, bool in_place, int64_t *wrong)
+{
+    const struct pattern *pattern = &measurement->pattern;
+    bool reads_input =
+        !perf_has_root(measurement->options->collective) || measurement->rank == measurement->options->root;
+    if (reads_input)
+        pattern_fill_input(pattern, measurement->send, count);
+    else
+        pattern_fill_poison(pattern, measurement->send, count);
+    if (!in_place) pattern_fill_poison(pattern, measurement->recv, count);
+    weft_status status = call_once(measurement, count, in_place);
+    if (status || measurement->options->no_check || !perf_has_bytes(measurement->options->collective)) return status;
+    *wrong += (int64_t)pattern_count_wrong(pattern, in_place ? measurement->send : measurement->recv, count);
+    return WEFT_OK;
+}
+
+static weft_status timed_calls(const struct measurement *measurement, uint64_t count, bool in_place,
+                               uint64_t iterations)
+{
+    for (uint64_t i = 0; i < iterations; i++) {
+        weft_status status = weft_barrier(measurement->comm, NULL, NULL);
+        if (status) return status;
+        double begin_us = now_us();
+        status = call_once(measurement, count, in_place);
+        measurement->times_us[i] = now_us() - begin_us;
+        if (status) return status;
+    }
+    return WEFT_OK;
+}
+
+/* Warm up, and find the number of iterations: from the slowest rank's time, so that all ranks find the same. */
+static weft_status warm_up(const struct measurement *measurement, uint64_t bytes, uint64_t count, bool in_place,
+                           uint64_t *iterations)
+{
+    const struct perf_options *options = measurement->options;
+    uint64_t warmup = options->warmup;
+    if (warmup == PERF_WARMUP_AUTO) warmup = bytes < SMALL_BYTES ? WARMUP_SMALL : WARMUP_LARGE;
+    double begin_us = now_us();
+    for (uint64_t i = 0; i < warmup; i++) {
+        weft_status status = weft_barrier(measurement->comm, NULL, NULL);
+        if (!status) status = call_once(measurement, count, in_place);
+        if (status) return status;
+    }
+    double each_us = warmup ? (now_us() - begin_us) / (double)warmup : 0;
+    weft_status status = ranks_max(measurement, &each_us, 1);
+    if (status) return status;
+    if (options->iterations) {
+        *iterations = options->iterations;
+        return WEFT_OK;
+    }
+    double fitting = each_us > 0 ? row_time_us / each_us : ITERATIONS_LEAST;
+    *iterations = ITERATIONS_MOST;
+    if (fitting < ITERATIONS_MOST) *iterations = fitting < ITERATIONS_LEAST ? ITERATIONS_LEAST : (uint64_t)fitting;
+    return WEFT_OK;
+}
+
+static int time_compare(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+void summarize(double *times_us, uint64_t count, double *median_us, double *p99_us)
+{
+    qsort(times_us, count, sizeof *times_us, time_compare);
+    *median_us = count % 2 ? times_us[count / 2] : (times_us[count / 2 - 1] + times_us[count / 2]) / 2;
+    *p99_us = times_us[(count * 99 + 99) / 100 - 1];
+}
+
+double bus_factor(weft_collective collective, uint32_t rank_count)
+{
+    return collective == WEFT_ALL_REDUCE ? 2.0 * (rank_count - 1) / rank_count : 1;
+}
+
+weft_status measure(struct measurement *measurement, uint64_t bytes, bool in_place, struct perf_row *row)
+{
+    const struct perf_options *options = measurement->options;
+    uint64_t iterations, count = bytes / weft_dtype_size((weft_dtype)options->dtype);
+    int64_t wrong = 0;
+    /* Checked when everything is cold and again when it is warm: slots, caches and plans are in other states then. */
+    weft_status status = checked_call(measurement, count, in_place, &wrong);
+    if (!status) status = warm_up(measurement, bytes, count, in_place, &iterations);
+    if (!status) status = timed_calls(measurement, count, in_place, iterations);
+    if (!status) status = ranks_max(measurement, measurement->times_us, iterations);
+    if (!status) status = checked_call(measurement, count, in_place, &wrong);
+    if (!status) status = ranks_sum(measurement, &wrong);
+    if (status) return status;
+    *row = (struct perf_row){
+        .bytes = bytes, .count = count, .in_place = in_place, .iterations = iterations, .wrong = (uint64_t)wrong};
+    summarize(measurement->times_us, iterations, &row->time_us, &row->p99_us);
+    if (row->time_us > 0) row->algbw_gbps = (double)bytes / row->time_us / 1e3;
+    row->busbw_gbps = row->algbw_gbps * bus_factor((weft_collective)options->collective, measurement->rank_count);
+    return WEFT_OK;
+}

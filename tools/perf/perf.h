@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What weft-perf was asked for, and what it found: shared by its parts. */
+#ifndef TOOLS_PERF_H
+#define TOOLS_PERF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <weft/weft.h>
+
+struct perf_options {
+    int collective;      /* enum weft_collective */
+    uint64_t rank_count; /* 0: the launcher's environment decides */
+    int transport;
+    uint64_t begin_bytes, end_bytes, factor;
+    uint64_t iterations; /* 0: as many as fit a fraction of a second */
+    uint64_t warmup;     /* PERF_WARMUP_AUTO: as the size suggests */
+    int dtype, op, algorithm, buffers;
+    uint64_t root;
+    bool no_check, canonical;
+    const char *json_file;
+};
+#define PERF_WARMUP_AUTO UINT64_MAX
+
+/* One size, out of place or in place. Bandwidths in 1e9 bytes per second, as nccl-tests defines them. */
+struct perf_row {
+    uint64_t bytes, count;
+    bool in_place;
+    uint64_t iterations;
+    double time_us, p99_us; /* median and 99th percentile over iterations of the slowest rank */
+    double algbw_gbps, busbw_gbps;
+    uint64_t wrong; /* elements, over all ranks */
+};
+
+/* Does this collective combine (op), have a root, move bytes at all? */
+static inline bool perf_has_op(int collective)
+{
+    return collective == WEFT_ALL_REDUCE;
+}
+static inline bool perf_has_root(int collective)
+{
+    return collective == WEFT_BROADCAST;
+}
+static inline bool perf_has_bytes(int collective)
+{
+    return collective != WEFT_BARRIER;
+}
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/topo/modules.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <weft/types.h>
+
+struct module {
+    const char *kind, *name, *state, *purpose;
+};
+
+static const struct module modules[] = {
+    {"transport", "shm", "ready", "ranks of one host, through shared memory"},
+    {"transport", "tcp", "not in this version", "ranks of several hosts, over sockets"},
+    {"transport", "verbs", "not built in this version", "ranks of several hosts, over RDMA devices"},
+    {"transport", "dpdk", "not built in this version", "ranks of several hosts, over DPDK ports"},
+    {"memory", "host", "ready", "ordinary memory"},
+    {"memory", "cuda", "not built in this version", "GPU memory"},
+};
+
+void modules_print(void)
+{
+    printf("weft %s\n", weft_version());
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        printf("%-10s %-6s %-26s (%s)\n", modules[i].kind, modules[i].name, modules[i].state, modules[i].purpose);
+    putchar('\n');
+}
