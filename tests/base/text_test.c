@@ -204,7 +204,7 @@ static void what_json_lacks_is_null(void **state)
 static void numbers_are_short_where_they_can_be(void **state)
 {
     (void)state;
-    const double values[] = {0, -0.0, 1, 0.1, 1e9, 12.5e9, 1e-6, 1.0 / 3, 5e-324, DBL_MAX, 123456789012345678};
+    const double values[] = {0, -0.0, 1, 0.1, 1e9, 12.5e9, 1e-6, 1.0 / 3, 5e-324, DBL_MAX, 123456789012345678.0};
     struct text text = {0};
     json_array_begin(&text, NULL);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) json_number(&text, NULL, values[i]);
