@@ -168,6 +168,38 @@ static void in_place_the_input_is_read_before_it_is_overwritten(void **state)
                 "step 0 copy chunk 0: slot 0 -> output\n");
 }
 
+static void must_wait_for_read(const char *format, uint32_t track)
+{
+    char programs[1024], sentence[256];
+    snprintf(programs, sizeof programs, format, 0);
+    snprintf(
+        sentence, sizeof sentence,
+        "rank 0 track %u step 1 repetition 0 chunk 0: in place, overwrites the input, and nothing makes it wait for "
+        "the read in track %u",
+        track + 1, track);
+    must_refuse("broadcast", 2, 2, programs, sentence);
+    snprintf(programs, sizeof programs, format, 1);
+    must_accept("broadcast", 2, 2, programs);
+}
+
+/* A track reads a chunk twice; another waits for the first of these, or for the last, before it overwrites the chunk.
+ */
+static void of_several_reads_the_last_has_to_come_before(void **state)
+{
+    (void)state;
+    must_wait_for_read("rank 0\n" TRACK
+                       "step 0 wait chunk 0: input -> nothing\nstep 1 put chunk 0: input -> slot 1\n" TRACK_1
+                       "step 0 idle chunk 0: nothing -> nothing\nstep 1 copy chunk 0 after 0 %u: input -> output\n"
+                       "rank 1\n" TRACK "step 0 copy chunk 0: slot 0 -> output\n",
+                       0);
+    must_wait_for_read("rank 0\n" TRACK "step 0 wait chunk 0: input -> nothing\n" TRACK_1
+                       "step 0 wait chunk 0: input -> nothing\nstep 1 put chunk 0: input -> slot 1\n" TRACK_2
+                       "step 0 idle chunk 0 after 0 0: nothing -> nothing\n"
+                       "step 1 copy chunk 0 after 1 %u: input -> output\n"
+                       "rank 1\n" TRACK "step 0 copy chunk 0: slot 0 -> output\n",
+                       1);
+}
+
 /* What makes rank 0's second track wait is a message back from rank 1. */
 static void the_order_may_be_proved_through_other_ranks(void **state)
 {
@@ -241,6 +273,10 @@ static void a_message_stays_in_its_window(void **state)
                 "rank 0\n" TRACK "step 0 copy chunk 0: input -> output\n"
                 "rank 1\ntrack 0 channel 0 path 0 window 0 1 chunks 1\ntrack 1 channel 0 path 0 window 1 2 chunks 1\n",
                 "rank 1 has window 0 to 1 in 1 chunks where rank 0 has 0 to 2 in 1");
+    must_refuse("barrier", 2, 2,
+                "rank 0\ntrack 0 channel 0 path 0 window 0 1 chunks 1\n"
+                "rank 1\ntrack 0 channel 0 path 0 window 0 1 chunks 1\ntrack 1 channel 0 path 0 window 1 2 chunks 1\n",
+                "rank 1 has 2 windows where rank 0 has 1");
 }
 
 static void data_is_not_made_from_signals(void **state)
@@ -457,6 +493,7 @@ int main(void)
         cmocka_unit_test(only_the_root_has_an_input_to_broadcast),
         cmocka_unit_test(a_broadcast_combines_nothing),
         cmocka_unit_test(in_place_the_input_is_read_before_it_is_overwritten),
+        cmocka_unit_test(of_several_reads_the_last_has_to_come_before),
         cmocka_unit_test(the_order_may_be_proved_through_other_ranks),
         cmocka_unit_test(the_order_may_be_proved_through_a_slot_given_back),
         cmocka_unit_test(messages_arrive_at_the_chunk_they_are_of),
