@@ -100,7 +100,7 @@ static const struct command command = {
     .name = "weft-perf",
     .usage = "weft-perf all_reduce|broadcast|barrier [--ranks N] [options]",
     .intro = "Time a collective over a range of message sizes and check its results. With --ranks N the ranks are\n"
-             "started here; without, the launcher's environment (RANK, WORLD_SIZE) says who this rank is.",
+             "started here; without, the environment says which rank this is, or it is the only one.",
     .notes = notes,
     .entries = entries,
     .entry_count = sizeof entries / sizeof *entries,
