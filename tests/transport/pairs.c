@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/transport/pairs.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+
+#define CONNECT_PATIENCE_NS (60 * NS_PER_S)
 
 static void pair_make(struct pairs *pairs, uint32_t a, uint32_t b)
 {
@@ -69,4 +74,45 @@ static weft_status pairs_reach(void *context, uint32_t peer, int *fd)
 struct rendezvous pairs_rendezvous(struct pairs *pairs, uint32_t rank)
 {
     return (struct rendezvous){pairs_reach, &pairs->ranks[rank]};
+}
+
+weft_status pairs_connect_all(struct endpoint *endpoint, size_t granted_bytes, struct connection *connections[])
+{
+    const uint64_t give_up_ns = clock_now_ns() + CONNECT_PATIENCE_NS;
+    weft_status status = WEFT_OK;
+    uint32_t open;
+
+    for (uint32_t peer = 0; peer < endpoint->rank_count; peer++) {
+        connections[peer] = NULL;
+        if (peer != endpoint->rank) status = endpoint_connect(endpoint, peer, granted_bytes, &connections[peer]);
+        if (status) return status;
+    }
+    do {
+        open = 1;
+        for (uint32_t peer = 0; peer < endpoint->rank_count; peer++) {
+            if (!connections[peer]) continue;
+            status = connection_advance(connections[peer], clock_now_ns());
+            if (status > WEFT_IN_PROGRESS) return status;
+            open += status == WEFT_OK;
+        }
+        if (clock_now_ns() > give_up_ns) return WEFT_DEADLINE_EXCEEDED;
+        sched_yield();
+    } while (open < endpoint->rank_count);
+    return WEFT_OK;
+}
+
+weft_status pairs_connect_two(struct endpoint *a, struct endpoint *b, size_t granted_bytes, struct connection **of_a,
+                              struct connection **of_b)
+{
+    weft_status status = endpoint_connect(a, b->rank, granted_bytes, of_a);
+    if (status) return status;
+    status = endpoint_connect(b, a->rank, granted_bytes, of_b);
+    if (status) return status;
+    for (int i = 0; i < 100; i++) {
+        const weft_status a_status = connection_advance(*of_a, 0), b_status = connection_advance(*of_b, 0);
+        if (a_status == WEFT_OK && b_status == WEFT_OK) return WEFT_OK;
+        if (a_status > WEFT_IN_PROGRESS) return a_status;
+        if (b_status > WEFT_IN_PROGRESS) return b_status;
+    }
+    return WEFT_DEADLINE_EXCEEDED;
 }

@@ -27,4 +27,10 @@ void pairs_keep(struct pairs *pairs, uint32_t rank);
 void pairs_close(struct pairs *pairs);
 
 struct rendezvous pairs_rendezvous(struct pairs *pairs, uint32_t rank);
+
+/* Connect a rank to all others, which do the same in other threads or processes. Gives up after a minute. */
+weft_status pairs_connect_all(struct endpoint *endpoint, size_t granted_bytes, struct connection *connections[]);
+/* Connect two endpoints of this thread. */
+weft_status pairs_connect_two(struct endpoint *a, struct endpoint *b, size_t granted_bytes, struct connection **of_a,
+                              struct connection **of_b);
 #endif

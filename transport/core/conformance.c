@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/bytes.h"
 #include "transport/core/conformance_scene.h"
 
 /* Rounds of polling after which what has not come is taken not to come, for transports that cannot tell. */
@@ -107,6 +108,7 @@ bool scene_poll(struct scene *scene)
             if (!event_makes_sense(scene, rank, &batch[i])) return fail(scene, "unknown event", rank, batch[i].peer);
             if (scene->event_count[rank] == SCENE_EVENTS) return fail(scene, "more events than expected", rank, rank);
             scene->events[rank][scene->event_count[rank]++] = batch[i];
+            scene->counts[rank][batch[i].peer][batch[i].kind]++;
         }
     }
     return true;
@@ -124,11 +126,7 @@ const struct event *scene_event(const struct scene *scene, uint32_t of, enum eve
 
 size_t scene_count(const struct scene *scene, uint32_t of, enum event_kind kind, uint32_t peer)
 {
-    size_t count = 0;
-
-    for (size_t i = 0; i < scene->event_count[of]; i++)
-        count += scene->events[of][i].kind == kind && scene->events[of][i].peer == peer;
-    return count;
+    return scene->counts[of][peer][kind];
 }
 
 bool scene_wait(struct scene *scene, uint32_t of, enum event_kind kind, uint32_t peer, size_t count)
@@ -183,7 +181,7 @@ enum conformance_result conformance_run(const struct conformance_test *test, con
     scene.poll_max = 1 + random_below(&scene.random, 16);
     scene.source = malloc(SCENE_BYTES);
     if (scene.source) {
-        for (size_t i = 0; i < SCENE_BYTES; i++) scene.source[i] = (uint8_t)random_next(&scene.random);
+        for (size_t i = 0; i < SCENE_BYTES; i += 8) bytes_put_u64(scene.source + i, random_next(&scene.random));
         result = test->run(&scene);
     }
     if (result != CONFORMANCE_PASSED)

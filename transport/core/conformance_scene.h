@@ -18,6 +18,7 @@ struct scene {
     size_t poll_max;                             /* events taken at a time */
     struct event *events[CONFORMANCE_MAX_RANKS]; /* all that a rank was given, in order */
     size_t event_count[CONFORMANCE_MAX_RANKS];
+    size_t counts[CONFORMANCE_MAX_RANKS][CONFORMANCE_MAX_RANKS][EVENT_FAILED + 1]; /* [of][peer][kind] */
     uint8_t *source; /* SCENE_BYTES of random bytes that do not change */
     char reason[256];
 };

@@ -125,7 +125,7 @@ static result order_holds_within_a_path(struct scene *scene)
 
 static result each_notifying_put_arrives_exactly_once(struct scene *scene)
 {
-    enum { COUNT = 3000 }; /* several times round any queue */
+    enum { COUNT = 1800 }; /* more than twice round any queue */
     static bool seen[COUNT];
 
     memset(seen, 0, sizeof seen);
