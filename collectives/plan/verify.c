@@ -30,6 +30,7 @@ static weft_status verify_plan(struct verify *verify, weft_plan_report *report)
     weft_status status = plan_check_header(verify->plan, &verify->diagnostic);
     if (status == WEFT_OK) status = verify_load(verify);
     if (status == WEFT_OK) status = verify_pair_streams(verify, report);
+    if (status == WEFT_OK) status = verify_load_cells(verify);
     return status == WEFT_OK ? verify_run(verify, report) : status;
 }
 

@@ -119,6 +119,8 @@ struct verify {
 /* Lay the programs side by side, pair up the streams, fill the report's counts and shares. */
 weft_status verify_load(struct verify *verify);
 weft_status verify_pair_streams(struct verify *verify, weft_plan_report *report);
+/* Make room for what happens to the buffers. */
+weft_status verify_load_cells(struct verify *verify);
 /* Run all programs for one slice, as far as they go. */
 weft_status verify_run(struct verify *verify, weft_plan_report *report);
 /* Does a repetition of one track come before one of another in every run? */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
 #include <string.h>
 
 #include "collectives/plan/verify_internal.h"
@@ -139,8 +140,25 @@ static bool load_allocate(const struct load *load)
            verify->walk.touched && (verify->step_heard || verify->plan->collective != WEFT_BARRIER);
 }
 
+/* A plan from a file may declare any number of chunks. Memory is taken only for as many as its steps could write. */
+static weft_status check_chunk_count(struct verify *verify)
+{
+    for (uint32_t rank = 0; rank < verify->plan->rank_count; rank++) {
+        uint32_t begin = verify->rank_first_track[rank], end = verify->rank_first_track[rank + 1];
+        uint64_t repetitions = 0;
+        for (uint32_t t = begin; t < end; t++)
+            for (uint32_t s = verify->tracks[t].first_step; s < verify->tracks[t].end_step; s++)
+                repetitions += verify->steps[s].repeat;
+        if (repetitions < verify->cells_per_rank)
+            return diagnose(&verify->diagnostic, WEFT_INVALID_PLAN,
+                            "rank %u: %" PRIu64 " repetitions of steps cannot write %" PRIu64 " chunks of output", rank,
+                            repetitions, verify->cells_per_rank);
+    }
+    return WEFT_OK;
+}
+
 /* Buffers of a rank: a cell for each chunk of each window. A barrier has none. */
-static weft_status load_cells(struct verify *verify)
+weft_status verify_load_cells(struct verify *verify)
 {
     if (verify->plan->collective == WEFT_BARRIER) return WEFT_OK;
     for (uint32_t i = 0; i < verify->window_count; i++) {
@@ -150,6 +168,8 @@ static weft_status load_cells(struct verify *verify)
     }
     if (verify->cells_per_rank > UINT32_MAX)
         return diagnose(&verify->diagnostic, WEFT_INVALID_PLAN, "more than %u chunks", UINT32_MAX);
+    weft_status status = check_chunk_count(verify);
+    if (status != WEFT_OK) return status;
     size_t count;
     if (__builtin_mul_overflow(verify->cells_per_rank, verify->plan->rank_count, &count))
         return verify_out_of_memory(verify);
@@ -169,7 +189,7 @@ static weft_status load_all(struct load *load)
     if (!load_allocate(load)) return verify_out_of_memory(verify);
     for (uint32_t rank = 0; rank < verify->plan->rank_count; rank++) place_program(verify, rank, &load->programs[rank]);
     verify->rank_first_track[verify->plan->rank_count] = verify->track_count;
-    return load_cells(verify);
+    return WEFT_OK;
 }
 
 weft_status verify_load(struct verify *verify)

@@ -71,7 +71,8 @@ static void no_contribution_may_be_missing(void **state)
     (void)state;
     must_refuse("all_reduce", 2, 2, EXCHANGE_0 "step 1 copy chunk 0: slot 1 -> output\n" EXCHANGE_1 ADD_1,
                 "rank 0 track 0 step 1 repetition 0 chunk 0: writes output without rank 0's contribution");
-    must_refuse("all_reduce", 3, 2, EXCHANGE_0 ADD_0 EXCHANGE_1 ADD_1 "rank 2\n" TRACK,
+    must_refuse("all_reduce", 3, 2,
+                EXCHANGE_0 ADD_0 EXCHANGE_1 ADD_1 "rank 2\n" TRACK "step 0 idle chunk 0: nothing -> nothing\n",
                 "rank 1 track 0 step 1 repetition 0 chunk 0: is marked final without rank 2's contribution");
 }
 
@@ -102,7 +103,7 @@ static void every_chunk_of_the_output_is_written_once(void **state)
         "all_reduce", 1, 2,
         "rank 0\ntrack 0 channel 0 path 0 window 0 1 chunks 2\nstep 0 copy chunk 0 stride 1 repeat 2 final: input "
         "-> output\ntrack 1 channel 0 path 0 window 1 2 chunks 3\nstep 0 copy chunk 0 stride 1 repeat 2 final: "
-        "input -> output\n",
+        "input -> output\nstep 1 idle chunk 0: nothing -> nothing\n",
         "rank 0: nothing writes chunk 2 of window 1 to 2 to the output");
     must_refuse("broadcast", 1, 2,
                 "rank 0\n" TRACK "step 0 copy chunk 0: input -> output\nstep 1 copy chunk 0: output -> output\n",
