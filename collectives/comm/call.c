@@ -41,7 +41,10 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
 static uint32_t signature_check(const struct signature *signature)
 {
     const uint64_t fields[] = {
-        signature->sequence, signature->count, signature->root, signature->plan,
+        signature->sequence,
+        signature->count,
+        signature->root,
+        signature->plan,
         (uint64_t)signature->collective << 24 | (uint64_t)signature->dtype << 16 | (uint64_t)signature->op << 8 |
             signature->algorithm,
     };
@@ -105,8 +108,8 @@ static weft_status call_post(struct weft_comm *comm, const struct collective_cal
     return request_post(request, out);
 }
 
-weft_status weft_all_reduce(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
-                            weft_op op, const weft_call *options, weft_request **request)
+weft_status weft_all_reduce(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype, weft_op op,
+                            const weft_call *options, weft_request **request)
 {
     if (!comm || (unsigned)op >= WEFT_OP_COUNT) return WEFT_INVALID_ARGUMENT;
     const struct collective_call call = {

@@ -55,8 +55,8 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     weft_status status = control_join(&control, &comm->control, diagnostic);
     if (status != WEFT_OK) return status;
     struct rendezvous rendezvous = {.reach = control_reach, .context = comm->control};
-    status = shm_endpoint_create(comm->identity.rank, comm->identity.rank_count, rendezvous, &comm->endpoint,
-                                 diagnostic);
+    status =
+        shm_endpoint_create(comm->identity.rank, comm->identity.rank_count, rendezvous, &comm->endpoint, diagnostic);
     if (status != WEFT_OK) goto leave;
     const struct engine_config engine = {
         .endpoint = comm->endpoint,

@@ -29,7 +29,7 @@ struct weft_request {
     uint64_t posted_ns, deadline_ns; /* times, not durations */
     struct operation *operation;     /* NULL until begun */
     uint64_t broken_since_ns;        /* when the operation stopped for good; 0: it has not */
-    _Atomic uint32_t status;         /* WEFT_IN_PROGRESS until complete: request_finish() releases, request_status() acquires */
+    _Atomic uint32_t status; /* WEFT_IN_PROGRESS until complete: request_finish() releases, request_status() acquires */
     struct weft_request *next;
 };
 
@@ -65,7 +65,7 @@ struct weft_comm {
     struct weft_request *idle_requests;
     /* The engine's: the poster's, or the progress thread's. */
     struct weft_request *active_first, *active_last;
-    uint64_t moved_ns;   /* when something last moved */
+    uint64_t moved_ns;    /* when something last moved */
     uint64_t compared_ns; /* when signatures were last compared */
     uint64_t busy_since_ns;
     struct progress_thread progress;
@@ -105,7 +105,8 @@ struct waiter {
 };
 struct waiter waiter_of_caller(struct weft_comm *comm);
 struct waiter waiter_of_thread(struct weft_comm *comm);
-/* Nothing moved. False: it was worth another look at once, and a spin or a yield was made of it. True: time to sleep. */
+/* Nothing moved. False: it was worth another look at once, and a spin or a yield was made of it. True: time to sleep.
+ */
 bool waiter_idle(struct waiter *waiter, uint64_t now_ns);
 void waiter_busy(struct waiter *waiter);
 /* Sleep until the transport, the control thread or @p wake (or -1) has news, or it is time to look at deadlines. */

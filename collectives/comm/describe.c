@@ -38,8 +38,8 @@ static void describe_text(struct weft_comm *comm, struct text *text)
     text_add(text, "rank %u of %u over %s, %s kernels\n", comm->identity.rank, comm->identity.rank_count,
              comm->endpoint->ops->name, reduce_simd_name());
     text_add(text, "waiting: %s, deadline %.3g s, %s\n",
-             comm->spin_ns ? "spin, yield, sleep" : "yield, sleep (ranks share cores)",
-             (double)comm->deadline_ns / 1e9, comm->progress.running ? "progress thread" : "progress in the caller");
+             comm->spin_ns ? "spin, yield, sleep" : "yield, sleep (ranks share cores)", (double)comm->deadline_ns / 1e9,
+             comm->progress.running ? "progress thread" : "progress in the caller");
     text_add(text, "slots: %u of %u bytes per connection, channel and direction\n", comm->slot_depth, comm->slot_bytes);
     text_add(text, "cost model: %s\n", cost_model_shm.source);
     for (int i = 0; i < WEFT_BARRIER; i++) {

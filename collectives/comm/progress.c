@@ -15,10 +15,14 @@ static void request_finish(struct weft_comm *comm, struct weft_request *request,
 {
     if (request->operation) operation_free(request->operation);
     request->operation = NULL;
+    /* Up to date before the request completes, so that whoever waited for it reads figures that include it. */
+    uint64_t now_ns = clock_now_ns();
+    atomic_fetch_add_explicit(&comm->busy_ns, now_ns - comm->busy_since_ns, memory_order_relaxed);
+    comm->busy_since_ns = now_ns;
     if (status == WEFT_OK) {
         atomic_fetch_add_explicit(&comm->operations, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&comm->payload_bytes,
-                                  request->call.count * weft_dtype_size(request->call.dtype), memory_order_relaxed);
+        atomic_fetch_add_explicit(&comm->payload_bytes, request->call.count * weft_dtype_size(request->call.dtype),
+                                  memory_order_relaxed);
     }
     /* Release pairs with request_status(): the results are visible before the status. */
     atomic_store_explicit(&request->status, (uint32_t)status, memory_order_release);
@@ -105,8 +109,9 @@ static void request_late(struct weft_comm *comm, const struct weft_request *requ
     if (stall.peer == PLAN_NONE)
         snprintf(message, sizeof message, "not complete after %.3g s", waited_s);
     else
-        snprintf(message, sizeof message, "rank %u waited %.3g s for rank %u%s; raise WEFT_DEADLINE if that is not long",
-                 comm->identity.rank, waited_s, stall.peer, stall.connecting ? " to connect" : "");
+        snprintf(message, sizeof message,
+                 "rank %u waited %.3g s for rank %u%s; raise WEFT_DEADLINE if that is not long", comm->identity.rank,
+                 waited_s, stall.peer, stall.connecting ? " to connect" : "");
     request_report(comm, request, WEFT_DEADLINE_EXCEEDED, stall.peer == PLAN_NONE ? -1 : (int32_t)stall.peer, message);
 }
 
@@ -165,10 +170,7 @@ bool progress_turn(struct weft_comm *comm, uint64_t now_ns)
     } else {
         moved |= active_advance(comm, now_ns);
     }
-    if (!comm->active_first)
-        atomic_fetch_add_explicit(&comm->busy_ns, clock_now_ns() - comm->busy_since_ns, memory_order_relaxed);
-    else if (!moved)
-        active_stalled(comm, now_ns);
+    if (comm->active_first && !moved) active_stalled(comm, now_ns);
     if (moved) comm->moved_ns = now_ns;
     return moved;
 }

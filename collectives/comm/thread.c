@@ -41,7 +41,8 @@ void progress_thread_post(struct weft_comm *comm, struct weft_request *request)
 {
     struct progress_thread *progress = &comm->progress;
     while (!queue_push(&progress->queue, request)) sched_yield();
-    /* Either this thread sees `asleep`, or the progress thread, looking once more after setting it, sees the request. */
+    /* Either this thread sees `asleep`, or the progress thread, looking once more after setting it, sees the request.
+     */
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&progress->asleep, memory_order_relaxed)) wake(progress);
 }

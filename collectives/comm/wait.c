@@ -11,9 +11,9 @@
 #include "collectives/comm/comm_internal.h"
 
 /*
- * A caller with nothing else to do gives the core away for so long before sleeping: two scheduler ticks at 1000 Hz. Ranks
- * that share cores pass data on at every yield; a sleep and a wake-up cost several microseconds more. A progress thread
- * does neither: the core it would yield on is the one its own process computes on.
+ * A caller with nothing else to do gives the core away for so long before sleeping: two scheduler ticks at 1000 Hz.
+ * Ranks that share cores pass data on at every yield; a sleep and a wake-up cost several microseconds more. A progress
+ * thread does neither: the core it would yield on is the one its own process computes on.
  */
 #define CALLER_YIELD_NS (2 * NS_PER_MS)
 /* Longest sleep: stalls and deadlines are looked at this often. */

@@ -33,8 +33,7 @@ static weft_status streams_bind(struct binding *binding)
     const struct plan_program *program = &binding->program;
     for (uint32_t track = 0; track < program->track_count; track++)
         for (uint32_t step = 0; step < program->tracks[track].step_count; step++) {
-            weft_status status =
-                step_bind(binding, track, &program->steps[program->tracks[track].first_step + step]);
+            weft_status status = step_bind(binding, track, &program->steps[program->tracks[track].first_step + step]);
             if (status != WEFT_OK) return status;
         }
     return WEFT_OK;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Run plans. An engine is one rank's staging slots, streams and connections over one endpoint; an operation is one run of
- * a plan on given buffers. Work per call is bounded and no call reads a clock, blocks or sleeps, so the simulator drives
- * the very code that production runs.
+ * Run plans. An engine is one rank's staging slots, streams and connections over one endpoint; an operation is one run
+ * of a plan on given buffers. Work per call is bounded and no call reads a clock, blocks or sleeps, so the simulator
+ * drives the very code that production runs.
  *
  * Threads: one at a time per engine.
  */
@@ -23,9 +23,9 @@ struct operation;
 struct engine_config {
     struct endpoint *endpoint; /* borrowed: outlives the engine */
     uint32_t rank, rank_count;
-    uint32_t channel_limit;    /* channels of any plan are below this; equal on all ranks */
-    uint32_t slot_depth;       /* slots per stream; equal on all ranks */
-    uint32_t slot_bytes;       /* a multiple of 64; equal on all ranks */
+    uint32_t channel_limit; /* channels of any plan are below this; equal on all ranks */
+    uint32_t slot_depth;    /* slots per stream; equal on all ranks */
+    uint32_t slot_bytes;    /* a multiple of 64; equal on all ranks */
 };
 
 weft_status engine_create(const struct engine_config *config, struct engine **engine);
@@ -45,10 +45,10 @@ struct operation_call {
     uint64_t count;
     weft_dtype dtype;
     weft_op op;
-    uint32_t divisor;      /* average: the rank count; else 1 */
-    uint32_t slice_bytes;  /* a multiple of 64, at most the engine's slot_bytes */
-    uint32_t check;        /* what both ends of every message must agree on: a hash of sequence and signature */
-    bool acknowledged;     /* complete only when the peers have taken everything this rank sent */
+    uint32_t divisor;     /* average: the rank count; else 1 */
+    uint32_t slice_bytes; /* a multiple of 64, at most the engine's slot_bytes */
+    uint32_t check;       /* what both ends of every message must agree on: a hash of sequence and signature */
+    bool acknowledged;    /* complete only when the peers have taken everything this rank sent */
 };
 
 /*

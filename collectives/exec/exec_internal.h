@@ -22,10 +22,10 @@
 struct stream {
     struct peer *peer;
     uint32_t channel;
-    uint64_t position;        /* slices put (outgoing) or given back (incoming) */
-    uint64_t credited;        /* outgoing: slices that the peer has given back */
-    uint64_t arrived;         /* incoming: bit s: place s holds an unread slice */
-    uint32_t *checks;         /* incoming: per place, the check of the slice there */
+    uint64_t position; /* slices put (outgoing) or given back (incoming) */
+    uint64_t credited; /* outgoing: slices that the peer has given back */
+    uint64_t arrived;  /* incoming: bit s: place s holds an unread slice */
+    uint32_t *checks;  /* incoming: per place, the check of the slice there */
     uint64_t tickets, serving;
 };
 
@@ -38,18 +38,18 @@ struct peer {
     enum peer_state state;
     weft_status failure;
     struct connection *connection;
-    uint8_t *mapped;          /* the peer's slots in this process, or NULL: then slices leave from `staging` */
+    uint8_t *mapped; /* the peer's slots in this process, or NULL: then slices leave from `staging` */
     uint8_t *staging;
     struct stream *incoming, *outgoing; /* channel_limit each */
     /* Puts that the transport has refused, in order. Credits and slots bound their number. */
     struct put *refused;
     uint32_t refused_first, refused_count;
-    struct peer *next;        /* in the engine's list of peers */
+    struct peer *next; /* in the engine's list of peers */
 };
 
 struct engine {
     struct engine_config config;
-    struct peer **peers;      /* by rank; NULL: never needed */
+    struct peer **peers; /* by rank; NULL: never needed */
     struct peer *first_peer;
     uint32_t connecting_count;
     struct operation *idle_operations; /* to be used again */
@@ -78,10 +78,10 @@ struct binding_use {
 
 struct binding {
     struct engine *engine;
-    const struct weft_plan *plan;  /* borrowed */
+    const struct weft_plan *plan; /* borrowed */
     struct plan_program program;
-    struct stream **streams;       /* per operand of the program; NULL where it is no slot */
-    struct binding_use *uses;      /* each stream end once, ordered by track */
+    struct stream **streams;  /* per operand of the program; NULL where it is no slot */
+    struct binding_use *uses; /* each stream end once, ordered by track */
     uint32_t use_count;
 };
 
@@ -102,10 +102,10 @@ struct operation {
     weft_status status;
     uint32_t tracks_left;
     struct operation_stall stall;
-    struct cursor *cursors;   /* per track */
-    uint64_t *tickets;        /* per use */
-    uint64_t *ends;           /* per use: an outgoing stream's position when the track had finished */
+    struct cursor *cursors; /* per track */
+    uint64_t *tickets;      /* per use */
+    uint64_t *ends;         /* per use: an outgoing stream's position when the track had finished */
     uint32_t cursor_capacity, use_capacity;
-    struct operation *next;   /* while idle */
+    struct operation *next; /* while idle */
 };
 #endif

@@ -7,6 +7,8 @@
 /* Steps that one track may take per call, so that no call runs long and all tracks and operations get their turn. */
 #define STEPS_PER_TURN 8u
 
+static const struct operation_stall nowhere = {PLAN_NONE, PLAN_NONE, PLAN_NONE, false};
+
 static bool reserve(void **array, uint32_t *capacity, uint32_t needed, size_t size)
 {
     if (needed <= *capacity) return true;
@@ -54,11 +56,10 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
     started->partition = partition_make(binding->plan, call->count, started->element_bytes, call->slice_bytes);
     started->status = WEFT_IN_PROGRESS;
     started->tracks_left = binding->program.track_count;
-    started->stall = (struct operation_stall){PLAN_NONE, PLAN_NONE, PLAN_NONE, false};
+    started->stall = nowhere;
     for (uint32_t i = 0; i < binding->program.track_count; i++) {
         const struct plan_track *track = &binding->program.tracks[i];
-        started->cursors[i] =
-            (struct cursor){.track = track, .slicing = partition_slicing(&started->partition, track)};
+        started->cursors[i] = (struct cursor){.track = track, .slicing = partition_slicing(&started->partition, track)};
     }
     for (uint32_t i = 0; i < binding->use_count; i++) started->tickets[i] = binding->uses[i].stream->tickets++;
     *operation = started;
@@ -79,6 +80,27 @@ static struct use_span track_uses(const struct binding *binding, uint32_t track)
     return span;
 }
 
+/* Of all tracks that wait the first counts. */
+static void stall_note(struct operation *operation, uint32_t track, uint32_t step, const struct stream *stream)
+{
+    if (operation->stall.track != PLAN_NONE) return;
+    operation->stall = (struct operation_stall){
+        .track = track,
+        .step = step,
+        .peer = stream ? stream->peer->rank : PLAN_NONE,
+        .connecting = stream && stream->peer->state == PEER_CONNECTING,
+    };
+}
+
+/* The operation cannot go on, because of what came or does not come on @p stream. */
+static void operation_break(struct operation *operation, uint32_t track, uint32_t step, const struct stream *stream,
+                            weft_status status)
+{
+    operation->status = status;
+    operation->stall = nowhere;
+    stall_note(operation, track, step, stream);
+}
+
 /* May the track begin: are its streams connected, and is it this operation's turn on all of them? */
 static bool track_begin(struct operation *operation, uint32_t track)
 {
@@ -86,9 +108,8 @@ static bool track_begin(struct operation *operation, uint32_t track)
     struct use_span span = track_uses(binding, track);
     for (uint32_t i = span.begin; i < span.end; i++) {
         const struct stream *stream = binding->uses[i].stream;
-        bool connecting = stream->peer->state == PEER_CONNECTING;
-        if (!connecting && stream->serving == operation->tickets[i]) continue;
-        operation->stall = (struct operation_stall){track, 0, stream->peer->rank, connecting};
+        if (stream->peer->state != PEER_CONNECTING && stream->serving == operation->tickets[i]) continue;
+        stall_note(operation, track, 0, stream);
         return false;
     }
     operation->cursors[track].begun = true;
@@ -116,41 +137,44 @@ static bool after_done(const struct operation *operation, const struct cursor *c
            (other->slice == cursor->slice && other->step > step->after_step);
 }
 
-enum readiness { READY, WAITING, BROKEN };
-
-/* Has the next slice of an incoming stream come, and is it this operation's? */
-static enum readiness source_ready(struct operation *operation, const struct stream *stream)
+/* WEFT_OK: the next slice of an incoming stream has come, and is this operation's. WEFT_IN_PROGRESS: not yet. */
+static weft_status source_ready(const struct operation *operation, const struct stream *stream)
 {
     uint32_t place = (uint32_t)(stream->position % stream->peer->engine->config.slot_depth);
-    if (!(stream->arrived >> place & 1)) return stream->peer->state == PEER_FAILED ? BROKEN : WAITING;
-    if (stream->checks[place] == (operation->call.check & TAG_CHECK_MASK)) return READY;
-    operation->status = WEFT_MISMATCH;
-    return BROKEN;
+    if (!(stream->arrived >> place & 1))
+        return stream->peer->state == PEER_FAILED ? stream->peer->failure : WEFT_IN_PROGRESS;
+    return stream->checks[place] == (operation->call.check & TAG_CHECK_MASK) ? WEFT_OK : WEFT_MISMATCH;
 }
 
-static enum readiness destination_ready(const struct stream *stream)
+/* WEFT_OK: the peer has a free slot. One that has failed has none, whatever it last said. */
+static weft_status destination_ready(const struct stream *stream)
 {
-    if (stream->position - stream->credited < stream->peer->engine->config.slot_depth) return READY;
-    return stream->peer->state == PEER_FAILED ? BROKEN : WAITING;
+    if (stream->peer->state == PEER_FAILED) return stream->peer->failure;
+    bool room = stream->position - stream->credited < stream->peer->engine->config.slot_depth;
+    return room ? WEFT_OK : WEFT_IN_PROGRESS;
 }
 
-/* Can the step run now? It takes nothing before it can take everything. */
-static enum readiness step_ready(struct operation *operation, const struct cursor *cursor,
-                                 const struct plan_step *step)
+/* Can the track's step run now? It takes nothing before it can take everything. */
+static bool step_ready(struct operation *operation, uint32_t track, const struct plan_step *step)
 {
-    if (!after_done(operation, cursor, step)) return WAITING;
+    const struct cursor *cursor = &operation->cursors[track];
+    if (!after_done(operation, cursor, step)) {
+        stall_note(operation, track, cursor->step, NULL);
+        return false;
+    }
     struct stream *const *streams = operation->binding->streams + step->first_operand;
     for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
         if (!streams[i]) continue;
-        enum readiness readiness =
+        weft_status status =
             i < step->source_count ? source_ready(operation, streams[i]) : destination_ready(streams[i]);
-        if (readiness == READY) continue;
-        operation->stall.peer = streams[i]->peer->rank;
-        if (readiness == BROKEN && operation->status == WEFT_IN_PROGRESS)
-            operation->status = streams[i]->peer->failure;
-        return readiness;
+        if (status == WEFT_OK) continue;
+        if (status == WEFT_IN_PROGRESS)
+            stall_note(operation, track, cursor->step, streams[i]);
+        else
+            operation_break(operation, track, cursor->step, streams[i], status);
+        return false;
     }
-    return READY;
+    return true;
 }
 
 /* Where an operand's slice lies in this process's memory. */
@@ -188,8 +212,8 @@ static void step_combine(const struct operation *operation, const struct plan_st
 }
 
 /* Give the sources' slots back and announce the destinations'. */
-static void step_notify(const struct operation *operation, const struct plan_track *track,
-                        const struct plan_step *step, struct range range)
+static void step_notify(const struct operation *operation, const struct plan_track *track, const struct plan_step *step,
+                        struct range range)
 {
     struct stream *const *streams = operation->binding->streams + step->first_operand;
     uint32_t bytes = (uint32_t)((range.end - range.begin) * operation->element_bytes);
@@ -199,7 +223,8 @@ static void step_notify(const struct operation *operation, const struct plan_tra
         struct peer *peer = stream->peer;
         const struct engine_config *config = &peer->engine->config;
         uint32_t place = (uint32_t)(stream->position % config->slot_depth);
-        struct put put = {.flags = PUT_NOTIFY, .path_hint = track->path_hint, .tag = stream->channel << TAG_CHANNEL_SHIFT};
+        struct put put = {
+            .flags = PUT_NOTIFY, .path_hint = track->path_hint, .tag = stream->channel << TAG_CHANNEL_SHIFT};
         if (i < step->source_count) {
             put.tag |= TAG_CREDIT;
             stream->arrived &= ~(UINT64_C(1) << place);
@@ -233,12 +258,7 @@ static void track_advance(struct operation *operation, uint32_t track, bool *mov
     if (!cursor->begun && !track_begin(operation, track)) return;
     for (uint32_t turn = 0; turn < STEPS_PER_TURN && !cursor->done; turn++) {
         const struct plan_step *step = &operation->binding->program.steps[cursor->track->first_step + cursor->step];
-        if (step_ready(operation, cursor, step) != READY) {
-            operation->stall.track = track;
-            operation->stall.step = cursor->step;
-            operation->stall.connecting = false;
-            return;
-        }
+        if (!step_ready(operation, track, step)) return;
         struct range range = partition_slice(&operation->partition, cursor->track, &cursor->slicing,
                                              step_chunk(cursor->track, step, cursor->repetition), cursor->slice);
         if (range.end > range.begin && step->source_count > 0 && step->destination_count > 0)
@@ -250,8 +270,8 @@ static void track_advance(struct operation *operation, uint32_t track, bool *mov
 }
 
 /*
- * Is everything on its way that the transport had refused for the moment? A caller that has its result may not come back
- * for long, and its peers must not wait for that.
+ * Is everything on its way that the transport had refused for the moment? A caller that has its result may not come
+ * back for long, and its peers must not wait for that.
  */
 static bool all_sent(const struct operation *operation)
 {
@@ -268,8 +288,10 @@ static bool all_taken(struct operation *operation)
     for (uint32_t i = 0; i < binding->use_count; i++) {
         const struct stream *stream = binding->uses[i].stream;
         if (stream != &stream->peer->outgoing[stream->channel] || stream->credited >= operation->ends[i]) continue;
-        operation->stall = (struct operation_stall){binding->uses[i].track, PLAN_NONE, stream->peer->rank, false};
-        if (stream->peer->state == PEER_FAILED) operation->status = stream->peer->failure;
+        if (stream->peer->state == PEER_FAILED)
+            operation_break(operation, binding->uses[i].track, PLAN_NONE, stream, stream->peer->failure);
+        else
+            stall_note(operation, binding->uses[i].track, PLAN_NONE, stream);
         return false;
     }
     return true;
@@ -278,8 +300,10 @@ static bool all_taken(struct operation *operation)
 weft_status operation_advance(struct operation *operation, bool *moved)
 {
     if (operation->status != WEFT_IN_PROGRESS) return operation->status;
+    operation->stall = nowhere;
     for (uint32_t track = 0; track < operation->binding->program.track_count; track++)
-        if (!operation->cursors[track].done) track_advance(operation, track, moved);
+        if (!operation->cursors[track].done && operation->status == WEFT_IN_PROGRESS)
+            track_advance(operation, track, moved);
     if (operation->status == WEFT_IN_PROGRESS && operation->tracks_left == 0 && all_sent(operation) &&
         (!operation->call.acknowledged || all_taken(operation)))
         operation->status = WEFT_OK;

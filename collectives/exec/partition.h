@@ -2,8 +2,8 @@
 /*
  * From shares to elements: where a plan's chunks and slices begin and end in a message of a given count.
  *
- * Boundaries are floors of exact fractions, so chunks partition the message whatever the count; in messages large enough
- * they are rounded down to cache lines, so that no two ranks ever write one line. Every rank computes the same.
+ * Boundaries are floors of exact fractions, so chunks partition the message whatever the count; in messages large
+ * enough they are rounded down to cache lines, so that no two ranks ever write one line. Every rank computes the same.
  */
 #ifndef COLLECTIVES_PARTITION_H
 #define COLLECTIVES_PARTITION_H
@@ -14,10 +14,10 @@
 #include "collectives/plan/plan.h"
 
 struct partition {
-    uint64_t count;         /* elements of the message */
-    uint64_t quantum;       /* elements that boundaries are multiples of */
-    uint64_t slice_limit;   /* most elements of one slice */
-    uint32_t denominator;   /* the plan's share_denominator */
+    uint64_t count;       /* elements of the message */
+    uint64_t quantum;     /* elements that boundaries are multiples of */
+    uint64_t slice_limit; /* most elements of one slice */
+    uint32_t denominator; /* the plan's share_denominator */
 };
 
 struct range {
@@ -30,7 +30,7 @@ struct partition partition_make(const struct weft_plan *plan, uint64_t count, si
 
 /* How a track cuts its chunks: equal numbers of elements but for the last slice of a chunk. */
 struct slicing {
-    uint32_t slice_count;    /* 1 or more; some slices of the smaller chunks may be empty */
+    uint32_t slice_count; /* 1 or more; some slices of the smaller chunks may be empty */
     uint64_t slice_elements;
 };
 struct slicing partition_slicing(const struct partition *partition, const struct plan_track *track);

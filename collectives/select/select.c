@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collectives/select/select.h"
+
 #include "collectives/plan/plan.h"
 
 const struct cost_model cost_model_shm = {
@@ -39,7 +40,8 @@ static double price(const struct cost_model *model, const struct select_request 
     struct shape shape = plan_shape(request->collective, algorithm, request->rank_count);
     double turn = request->ranks_per_core;
     double steps = (shape.messages + 1) * (model->message_ns + model->step_ns);
-    /* A pipeline of slices is filled once: every message of the chain but the first carries one slice before work overlaps. */
+    /* A pipeline of slices is filled once: every message of the chain but the first carries one slice before work
+     * overlaps. */
     double chunk = algorithm == WEFT_ALGORITHM_RING && request->collective == WEFT_ALL_REDUCE
                        ? (double)request->bytes / request->rank_count
                        : (double)request->bytes / 2;
@@ -60,10 +62,10 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
         weft_algorithm algorithm = (weft_algorithm)i;
         if (!plan_generator_find(request->collective, algorithm)) continue;
         made.predicted_ns[i] = price(model, request, algorithm);
-        bool chosen = request->forced == WEFT_ALGORITHM_AUTO
-                          ? made.algorithm == WEFT_ALGORITHM_AUTO ||
-                                made.predicted_ns[i] < made.predicted_ns[made.algorithm]
-                          : algorithm == request->forced;
+        bool chosen =
+            request->forced == WEFT_ALGORITHM_AUTO
+                ? made.algorithm == WEFT_ALGORITHM_AUTO || made.predicted_ns[i] < made.predicted_ns[made.algorithm]
+                : algorithm == request->forced;
         if (chosen) made.algorithm = algorithm;
     }
     if (made.algorithm == WEFT_ALGORITHM_AUTO) return WEFT_UNSUPPORTED;

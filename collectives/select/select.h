@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Price the plans that could serve a call, and pick the cheapest. Pure: equal arguments give equal choices on every rank,
- * so nothing has to be agreed.
+ * Price the plans that could serve a call, and pick the cheapest. Pure: equal arguments give equal choices on every
+ * rank, so nothing has to be agreed.
  *
  * The price is alpha-beta: messages one after another, each at alpha, plus the bytes that the busiest rank moves, at
  * beta. Figures carry their unit and source, below.
@@ -14,11 +14,11 @@
 #include <weft/types.h>
 
 struct cost_model {
-    double message_ns;       /* alpha: from put to the next step at the receiver, empty slice */
-    double byte_ns;          /* beta: one pass of combining or copying a byte from slot to slot */
-    double step_ns;          /* overhead of one step at the rank that runs it */
-    uint32_t slice_bytes;    /* best size of a slice in flight */
-    const char *source;      /* how the figures were got */
+    double message_ns;    /* alpha: from put to the next step at the receiver, empty slice */
+    double byte_ns;       /* beta: one pass of combining or copying a byte from slot to slot */
+    double step_ns;       /* overhead of one step at the rank that runs it */
+    uint32_t slice_bytes; /* best size of a slice in flight */
+    const char *source;   /* how the figures were got */
 };
 
 /* Ranks of one host over shared memory. */

@@ -37,8 +37,7 @@ static void reduce_rank(weft_comm *comm, uint32_t rank, void *argument, void *re
         memset(recv, 0xff, (reduce->count + 1) * sizeof *recv);
         for (uint64_t i = 0; i < reduce->count; i++) input[i] = (float)((rank + 1) * (i % 509) + repetition);
         recv[reduce->count] = 42;
-        weft_status status =
-            weft_all_reduce(comm, input, recv, reduce->count, WEFT_FLOAT32, WEFT_SUM, &call, NULL);
+        weft_status status = weft_all_reduce(comm, input, recv, reduce->count, WEFT_FLOAT32, WEFT_SUM, &call, NULL);
         if (status != WEFT_OK) verdicts->status[rank] = status;
         for (uint64_t i = 0; i < reduce->count; i++)
             verdicts->wrong[rank] += recv[i] != (float)(n * (n + 1) / 2 * (i % 509) + n * repetition);
@@ -59,10 +58,8 @@ static void check_all_good(const struct verdicts *verdicts, uint32_t rank_count)
 static void run_reduce(uint32_t rank_count, struct reduce_case reduce, bool progress_thread)
 {
     struct verdicts verdicts = {0};
-    const struct ranks_config config = {.rank_count = rank_count,
-                                        .progress_thread = progress_thread,
-                                        .function = reduce_rank,
-                                        .argument = &reduce};
+    const struct ranks_config config = {
+        .rank_count = rank_count, .progress_thread = progress_thread, .function = reduce_rank, .argument = &reduce};
     ranks_as_threads(&config, &verdicts);
     check_all_good(&verdicts, rank_count);
 }
@@ -130,7 +127,8 @@ static void barrier_rank(weft_comm *comm, uint32_t rank, void *argument, void *r
     _Atomic uint32_t *arrived = argument;
     uint32_t n = weft_comm_rank_count(comm);
     for (uint32_t round = 1; round <= 50; round++) {
-        const weft_call call = {.size = sizeof call, .algorithm = round % 2 ? WEFT_ALGORITHM_RING : WEFT_ALGORITHM_TREE};
+        const weft_call call = {.size = sizeof call,
+                                .algorithm = round % 2 ? WEFT_ALGORITHM_RING : WEFT_ALGORITHM_TREE};
         __atomic_fetch_add((uint32_t *)arrived, 1, __ATOMIC_SEQ_CST);
         weft_status status = weft_barrier(comm, &call, NULL);
         if (status != WEFT_OK) verdicts->status[rank] = status;

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ranks that die, leave or do not come: every survivor names the rank at fault, whether it is a neighbour or not, and not
- * one that left because of it.
+ * Ranks that die, leave or do not come: every survivor names the rank at fault, whether it is a neighbour or not, and
+ * not one that left because of it.
  */
+#include <dirent.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
-#include <dirent.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "tests/collectives/comm_ranks.h"
 
@@ -143,8 +143,7 @@ static void leave_early(weft_comm *comm, uint32_t rank, void *argument, void *re
     struct death_results *out = results;
     if (rank + 1 == weft_comm_rank_count(comm)) return;
     float values[1000] = {0};
-    record_failure(comm, rank, out,
-                   weft_all_reduce(comm, values, values, 1000, WEFT_FLOAT32, WEFT_SUM, NULL, NULL));
+    record_failure(comm, rank, out, weft_all_reduce(comm, values, values, 1000, WEFT_FLOAT32, WEFT_SUM, NULL, NULL));
 }
 
 static void a_rank_that_left_is_named_by_those_who_need_it(void **state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ranks that call different things: every one of them gets an error that names two who disagree, and what each called. */
+/* Ranks that call different things: every one of them gets an error that names two who disagree, and what each called.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -67,8 +68,7 @@ static void run_mismatch(uint32_t rank_count, struct called usual, struct called
         struct mismatch_case mismatch = {usual, odd, odd_rank, odd_rank % 3};
         struct mismatch_results results;
         memset(&results, 0, sizeof results);
-        const struct ranks_config config = {
-            .rank_count = rank_count, .function = mismatch_rank, .argument = &mismatch};
+        const struct ranks_config config = {.rank_count = rank_count, .function = mismatch_rank, .argument = &mismatch};
         ranks_as_threads(&config, &results);
         for (uint32_t rank = 0; rank < rank_count; rank++) {
             const weft_failure *failure = &results.failure[rank];

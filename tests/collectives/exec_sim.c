@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Plans under simulation: right results for every generator, rank count, count and root, whatever the order in which
+ * ranks run and messages come. `test_exec_sim SEED` runs one seed of the random test alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/collectives/exec_world.h"
+
+#define SEED_COUNT 1000u
+
+static uint64_t only_seed = UINT64_MAX;
+
+static struct world_config base_config(weft_collective collective, weft_algorithm algorithm, uint32_t ranks)
+{
+    return (struct world_config){
+        .spec = {.size = sizeof(weft_plan_spec),
+                 .collective = collective,
+                 .algorithm = algorithm,
+                 .rank_count = ranks,
+                 .slot_depth = 4},
+        .sim = {.rank_count = ranks, .latency_ns = 1000, .bytes_per_s = 1e9, .path_count = 1},
+        .op = WEFT_SUM,
+        .slice_bytes = 256,
+        .operations = 1,
+        .acknowledged = collective == WEFT_BROADCAST,
+    };
+}
+
+/* Run and check; what was run is printed if anything is wrong. */
+static void run_checked(const struct world_config *config, uint64_t seed)
+{
+    weft_plan *plan;
+    assert_int_equal(weft_plan_create(&config->spec, &plan), WEFT_OK);
+    struct world *world = world_create(config, plan);
+    weft_status status = world_run(world, seed);
+    uint64_t wrong = status == WEFT_OK ? world_wrong(world) : 0;
+    if (status != WEFT_OK || wrong)
+        print_error("seed %llu: %s %s ranks %u root %u channels %u count %llu mapped %d: %s, %llu wrong\n",
+                    (unsigned long long)seed, weft_collective_name(config->spec.collective),
+                    weft_algorithm_name(config->spec.algorithm), config->spec.rank_count, config->spec.root,
+                    config->spec.channel_count, (unsigned long long)config->count, config->sim.maps,
+                    weft_status_name(status), (unsigned long long)wrong);
+    world_destroy(world);
+    weft_plan_destroy(plan);
+    assert_int_equal(status, WEFT_OK);
+    assert_int_equal(wrong, 0);
+}
+
+static void every_generator_is_right_for_small_counts(void **state)
+{
+    (void)state;
+    for (uint32_t ranks = 1; ranks <= 17; ranks++)
+        for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++)
+            for (uint32_t channels = 1; channels <= 4; channels++) {
+                const uint64_t counts[] = {0, 1, ranks - 1, ranks, ranks + 1, 3 * ranks + 2};
+                for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+                    struct world_config config = base_config(WEFT_ALL_REDUCE, (weft_algorithm)algorithm, ranks);
+                    config.spec.channel_count = channels;
+                    config.count = counts[i];
+                    config.sim.maps = i % 2;
+                    run_checked(&config, i);
+                }
+            }
+}
+
+static void broadcast_is_right_from_every_root(void **state)
+{
+    (void)state;
+    for (uint32_t ranks = 1; ranks <= 17; ranks++)
+        for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++)
+            for (uint32_t root = 0; root < ranks; root++) {
+                struct world_config config = base_config(WEFT_BROADCAST, (weft_algorithm)algorithm, ranks);
+                config.spec.root = root;
+                config.spec.channel_count = 1 + root % 4;
+                config.count = 3 * ranks + 2 + root * 50;
+                config.sim.maps = root % 2;
+                config.in_place = root % 3 == 0;
+                run_checked(&config, root);
+            }
+}
+
+static struct world_config random_config(uint64_t seed)
+{
+    struct random random;
+    random_seed(&random, seed);
+    static const weft_op ops[] = {WEFT_SUM, WEFT_MAX, WEFT_AVG};
+    weft_collective collective = (weft_collective)random_below(&random, WEFT_COLLECTIVE_COUNT);
+    uint32_t ranks = 1 + (uint32_t)random_below(&random, 16);
+    struct world_config config =
+        base_config(collective, (weft_algorithm)(WEFT_ALGORITHM_RING + random_below(&random, 2)), ranks);
+    config.spec.channel_count = collective == WEFT_BARRIER ? 1 : 1 + (uint32_t)random_below(&random, 4);
+    config.spec.slot_depth = 2 + (uint32_t)random_below(&random, 6);
+    config.spec.root = collective == WEFT_BROADCAST ? (uint32_t)random_below(&random, ranks) : 0;
+    config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, 4000);
+    config.op = ops[random_below(&random, 3)];
+    config.slice_bytes = 64 * (1 + (uint32_t)random_below(&random, 16));
+    config.operations = 1 + (uint32_t)random_below(&random, 4);
+    config.in_place = random_below(&random, 2);
+    config.sim.seed = seed;
+    config.sim.maps = random_below(&random, 2);
+    config.sim.jitter_ns = random_below(&random, 5000);
+    config.sim.path_count = 1 + (uint32_t)random_below(&random, 3);
+    config.sim.refuse_per_mille = random_below(&random, 2) ? 200 : 0;
+    return config;
+}
+
+static void a_thousand_random_runs_are_right(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < SEED_COUNT; seed++) {
+        if (only_seed != UINT64_MAX && seed != only_seed) continue;
+        struct world_config config = random_config(seed);
+        run_checked(&config, seed);
+    }
+}
+
+static void large_worlds_are_right(void **state)
+{
+    (void)state;
+    for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++) {
+        struct world_config config = base_config(WEFT_ALL_REDUCE, (weft_algorithm)algorithm, 128);
+        config.count = 1000;
+        config.sim.jitter_ns = 500;
+        run_checked(&config, 1);
+    }
+}
+
+static void a_dead_rank_is_named_by_those_who_wait_for_it(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        struct random random;
+        random_seed(&random, seed);
+        uint32_t ranks = 2 + (uint32_t)random_below(&random, 7);
+        uint32_t victim = (uint32_t)random_below(&random, ranks);
+        struct world_config config =
+            base_config(WEFT_ALL_REDUCE, (weft_algorithm)(WEFT_ALGORITHM_RING + random_below(&random, 2)), ranks);
+        config.count = 3000;
+        config.sim.seed = seed;
+        config.sim.maps = random_below(&random, 2);
+        const struct sim_fault death = {
+            .kind = SIM_KILL_RANK, .rank = victim, .at_ns = 1 + random_below(&random, 20000)};
+        config.sim.faults = &death;
+        config.sim.fault_count = 1;
+        weft_plan *plan;
+        assert_int_equal(weft_plan_create(&config.spec, &plan), WEFT_OK);
+        struct world *world = world_create(&config, plan);
+        world_run(world, seed);
+        uint32_t named = 0, finished = 0;
+        for (uint32_t rank = 0; rank < ranks; rank++) {
+            if (rank == victim) continue;
+            weft_status status = world_status(world, rank);
+            finished += status == WEFT_OK;
+            if (status != WEFT_PEER_FAILED) continue;
+            assert_int_equal(world_stall(world, rank).peer, victim);
+            named++;
+        }
+        if (named == 0 && finished != ranks - 1)
+            fail_msg("seed %llu: nobody names rank %u", (unsigned long long)seed, victim);
+        world_destroy(world);
+        weft_plan_destroy(plan);
+    }
+}
+
+static void data_of_another_call_is_never_combined(void **state)
+{
+    (void)state;
+    for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++)
+        for (uint32_t ranks = 2; ranks <= 9; ranks++)
+            for (uint32_t odd_one = 0; odd_one < ranks; odd_one++) {
+                struct world_config config = base_config(WEFT_ALL_REDUCE, (weft_algorithm)algorithm, ranks);
+                config.count = 100;
+                config.disagreeing_rank = odd_one + 1;
+                config.sim.maps = odd_one % 2;
+                weft_plan *plan;
+                assert_int_equal(weft_plan_create(&config.spec, &plan), WEFT_OK);
+                struct world *world = world_create(&config, plan);
+                world_run(world, odd_one);
+                uint32_t mismatches = 0;
+                for (uint32_t rank = 0; rank < ranks; rank++) {
+                    weft_status status = world_status(world, rank);
+                    assert_int_not_equal(status, WEFT_OK);
+                    mismatches += status == WEFT_MISMATCH;
+                }
+                assert_true(mismatches > 0);
+                world_destroy(world);
+                weft_plan_destroy(plan);
+            }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) only_seed = strtoull(argv[1], NULL, 10);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_generator_is_right_for_small_counts),
+        cmocka_unit_test(broadcast_is_right_from_every_root),
+        cmocka_unit_test(a_thousand_random_runs_are_right),
+        cmocka_unit_test(large_worlds_are_right),
+        cmocka_unit_test(a_dead_rank_is_named_by_those_who_wait_for_it),
+        cmocka_unit_test(data_of_another_call_is_never_combined),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
