@@ -70,9 +70,10 @@ void world_create(struct world *world, uint64_t seed, uint32_t rank_count, uint6
     for (uint32_t rank = 0; rank < rank_count; rank++) {
         struct node *node = world->nodes[rank];
         for (uint32_t i = 0; i < node->protocol.neighbour_count; i++) {
-            uint64_t other = world->nodes[node->protocol.neighbours[i].rank]->starts_ns;
-            node->connects_ns[i] =
-                (other > node->starts_ns ? other : node->starts_ns) + random_below(&world->random, latency_max_ns + 1);
+            struct node *other = world->nodes[node->protocol.neighbours[i].rank];
+            uint64_t both_ns = other->starts_ns > node->starts_ns ? other->starts_ns : node->starts_ns;
+            node->incoming[i] = &other->channels[protocol_neighbour(&other->protocol, rank)];
+            node->connects_ns[i] = both_ns + random_below(&world->random, latency_max_ns + 1);
         }
     }
 }
