@@ -32,6 +32,7 @@ static void visit_small_plans(plan_visitor *visit, uint32_t largest)
             for (uint32_t rank_count = 1; rank_count <= largest; rank_count++)
                 for (uint32_t root = 0; root < (collective == WEFT_BROADCAST ? rank_count : 1); root++)
                     for (uint32_t channels = 1; channels <= 4; channels++) {
+                        if (!plan_generator_find((weft_collective)collective, (weft_algorithm)algorithm)) continue;
                         struct weft_plan *plan = plan_make((weft_collective)collective, (weft_algorithm)algorithm,
                                                            rank_count, root, channels, channels % 2 ? 2 : 4);
                         visit(plan);
@@ -60,6 +61,7 @@ static void large_plans_are_right(void **state)
     for (int i = 0; i < 24; i++) {
         weft_collective collective = (weft_collective)random_below(&random, WEFT_COLLECTIVE_COUNT);
         weft_algorithm algorithm = (weft_algorithm)(1 + random_below(&random, WEFT_ALGORITHM_COUNT - 1));
+        if (!plan_generator_find(collective, algorithm)) continue;
         uint32_t rank_count = 18 + (uint32_t)random_below(&random, 1024 - 18 + 1);
         uint32_t root = collective == WEFT_BROADCAST ? (uint32_t)random_below(&random, rank_count) : 0;
         uint32_t channels = 1 + (uint32_t)random_below(&random, 2), slots = 2 + (uint32_t)random_below(&random, 6);

@@ -320,7 +320,10 @@ static const struct kind {
 static struct weft_plan *draw_plan(struct random *random)
 {
     weft_collective collective = (weft_collective)below(random, WEFT_COLLECTIVE_COUNT);
-    weft_algorithm algorithm = (weft_algorithm)(1 + below(random, WEFT_ALGORITHM_COUNT - 1));
+    weft_algorithm algorithm;
+    do {
+        algorithm = (weft_algorithm)(1 + below(random, WEFT_ALGORITHM_COUNT - 1));
+    } while (!plan_generator_find(collective, algorithm));
     uint32_t rank_count = 2 + below(random, 4);
     uint32_t root = collective == WEFT_BROADCAST ? below(random, rank_count) : 0;
     return plan_make(collective, algorithm, rank_count, root, 1 + below(random, 2), 2 + below(random, 3));
