@@ -9,18 +9,8 @@
 #include <string.h>
 
 #include "tests/transport/pairs.h"
+#include "tests/transport/seed.h"
 #include "transport/shm/shm.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER 1
-#endif
-#endif
-#ifndef THREAD_SANITIZER
-#define THREAD_SANITIZER 0
-#endif
 
 #define COUNT 100 /* less than makes the consumer tell of its progress, which would order more than it should here */
 #define BYTES 64

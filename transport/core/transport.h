@@ -8,11 +8,14 @@
  * Rules that every backend keeps, and transport/core/conformance.h tests:
  *  - A notification is delivered after the bytes of its put, and of every earlier put of the same path, are visible.
  *  - Order holds within a path (path_hint) only. Each accepted put with PUT_NOTIFY gives exactly one EVENT_ARRIVED.
- *  - put() may accept fewer than it is offered, never part of one; EVENT_WRITABLE says when to offer the rest.
- *  - A put that does not fit the granted region is refused with nothing written.
- *  - Once a connection has failed, EVENT_FAILED is delivered exactly once for it, put() accepts nothing more, and
- *    polling goes on working for the others.
+ *  - put() may accept fewer than it is offered, never part of one; one EVENT_WRITABLE says when to offer the rest. It may
+ *    be told early: then put() refuses again.
+ *  - A put that does not fit the granted region is refused with nothing written. That is the caller's mistake, so no
+ *    EVENT_WRITABLE follows.
+ *  - Once a connection has failed, EVENT_FAILED is delivered exactly once for it, after everything that had arrived
+ *    before; put() accepts nothing more, and polling goes on working for the others.
  *  - After EVENT_QUIESCED no byte of that peer lands any more.
+ *  - A busy peer does not keep out the events of the others.
  *  - After connect_advance() returned WEFT_OK nothing blocks or allocates until disconnect().
  *  - What a peer writes or says is never trusted: a bad notification fails the connection with WEFT_PROTOCOL_ERROR.
  *
@@ -56,7 +59,8 @@ enum event_kind {
     EVENT_WRITABLE,   /* peer: put() accepts again after having refused */
     EVENT_QUIESCED,   /* peer */
     EVENT_PATH_DOWN,  /* peer, path: the transport goes on without it */
-    EVENT_FAILED,     /* peer, status: the connection is dead */
+    EVENT_FAILED,     /* peer, status: the connection is dead. WEFT_PEER_FAILED (the peer is gone or has disconnected),
+                         WEFT_PROTOCOL_ERROR, WEFT_LINK_DOWN (also: the peer has asked for quiet) */
 };
 
 struct event {
@@ -110,45 +114,67 @@ static inline weft_status endpoint_connect(struct endpoint *endpoint, uint32_t p
     return endpoint->ops->connect(endpoint, peer, granted_bytes, connection);
 }
 
-/* Bounded work. WEFT_IN_PROGRESS until both sides are ready; WEFT_PEER_FAILED, WEFT_PROTOCOL_ERROR, ... end it. */
+/*
+ * Bounded work. WEFT_IN_PROGRESS until both sides are ready; then WEFT_OK, from when on events of it are polled.
+ * WEFT_PEER_FAILED, WEFT_PEER_REFUSED, WEFT_PROTOCOL_ERROR, ... end it: no event tells of it, and it goes on answering
+ * the same until it is disconnected.
+ */
 static inline weft_status connection_advance(struct connection *connection, uint64_t now_ns)
 {
     return connection->endpoint->ops->connect_advance(connection, now_ns);
 }
 
-/* Ends a connection in any state. Its undelivered events are dropped. The peer gets EVENT_FAILED. */
+/*
+ * Ends a connection in any state; the same pair may connect again. Its undelivered events are dropped, and what was put
+ * and is not known to have arrived may be lost: agree with the peer before. The peer gets EVENT_FAILED with
+ * WEFT_PEER_FAILED. The granted region and the peer's map are gone afterwards.
+ */
 static inline void connection_disconnect(struct connection *connection)
 {
     connection->endpoint->ops->disconnect(connection);
 }
 
-/* The peer's granted region in this process's memory, or NULL: then only put() reaches it. Stores before put() count as its bytes. */
+/*
+ * The peer's granted region in this process's memory, or NULL: then only put() reaches it. Stores before put() count as
+ * its bytes; non-temporal ones need a store fence of their own first. The peer may write the same memory at any time, so
+ * what is read from it is as good as what a peer says. Not to be used any more after EVENT_FAILED.
+ */
 static inline void *connection_map(struct connection *connection)
 {
     return connection->endpoint->ops->map(connection);
 }
 
-/* Offer @p count puts in order; returns how many were accepted. */
+/* Offer @p count puts in order; returns how many were accepted. Several at once cost less than one at a time. */
 static inline size_t connection_put(struct connection *connection, const struct put *puts, size_t count)
 {
     return connection->endpoint->ops->put(connection, puts, count);
 }
 
-/* Ask that no byte of this peer land any more; EVENT_QUIESCED follows. WEFT_UNSUPPORTED where a backend cannot. */
+/*
+ * Ask that no byte of this peer land any more; EVENT_QUIESCED follows, once the peer has polled and thereby learned of it,
+ * or is gone. It is the end of the connection for both: put() accepts nothing more, the peer gets EVENT_FAILED with
+ * WEFT_LINK_DOWN, and disconnecting is what remains. Asking twice is asking once.
+ * Errors: WEFT_UNSUPPORTED (a backend that cannot), WEFT_INVALID_STATE (not connected), WEFT_AGAIN (ask later).
+ */
 static inline weft_status connection_quiesce(struct connection *connection)
 {
     return connection->endpoint->ops->quiesce(connection);
 }
 
-/* Bounded work on all connected connections; returns the number of events written, at most @p max. */
+/*
+ * Bounded work on all connected connections; returns the number of events written, at most @p max. @p now_ns (any
+ * monotonic clock) paces what need not be looked at each time, such as whether a peer is still there: within some
+ * milliseconds of it, or of some ten thousand polls where it stands still.
+ */
 static inline size_t endpoint_poll(struct endpoint *endpoint, struct event *events, size_t max, uint64_t now_ns)
 {
     return endpoint->ops->poll(endpoint, events, max, now_ns);
 }
 
 /*
- * Prepare to sleep: *fd becomes readable at the next event. WEFT_AGAIN: poll first, something has come already.
- * The next endpoint_poll() disarms. The descriptor belongs to the endpoint.
+ * Prepare to sleep: *fd becomes readable at the next event, a peer's end included. WEFT_AGAIN: poll first, something has
+ * come already. Waking up for nothing is possible. The next endpoint_poll() disarms. The descriptor belongs to the
+ * endpoint and stays the same. WEFT_UNSUPPORTED: sleep for short times and poll.
  */
 static inline weft_status endpoint_arm(struct endpoint *endpoint, int *fd)
 {
