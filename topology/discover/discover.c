@@ -227,10 +227,11 @@ out:
 
 bool topology_hwloc_configure(hwloc_topology_t hwloc)
 {
-    static const char *const drivers[] = {"cuda", "opencl", "levelzero", "gl"};
-    for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
+    /* Drivers of devices; and libpciaccess, which leaks what it reads, and tells no more than hwloc finds in /sys. */
+    static const char *const unwanted[] = {"cuda", "opencl", "levelzero", "gl", "pci"};
+    for (size_t i = 0; i < sizeof unwanted / sizeof *unwanted; i++) {
         /* Fails for a part that this hwloc was built without, which is as good. */
-        (void)hwloc_topology_set_components(hwloc, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, drivers[i]);
+        (void)hwloc_topology_set_components(hwloc, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, unwanted[i]);
     }
     /* hwloc counts NVSwitches, which are PCI bridges to no PCI bus, as unimportant: look at every function. */
     return hwloc_topology_set_io_types_filter(hwloc, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) == 0 &&
