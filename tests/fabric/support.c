@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "support.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/bootstrap/bootstrap_internal.h"
+
+static unsigned count_entries(const char *path)
+{
+    unsigned count = 0;
+    DIR *directory = opendir(path);
+    if (!directory) abort();
+    while (readdir(directory)) count++;
+    closedir(directory);
+    return count;
+}
+
+unsigned count_descriptors(void)
+{
+    return count_entries("/proc/self/fd");
+}
+
+unsigned count_threads(void)
+{
+    return count_entries("/proc/self/task") - 2;
+}
+
+unsigned count_sockets(const struct identity *identity)
+{
+    char line[512];
+    unsigned count = 0;
+    FILE *file = fopen("/proc/net/unix", "r");
+    if (!file) return 0;
+    while (fgets(line, sizeof line, file))
+        for (uint32_t rank = 0; rank < identity->rank_count; rank++) {
+            struct sockaddr_un address;
+            rank_address(identity, rank, &address);
+            if (strstr(line, address.sun_path + 1)) count++;
+        }
+    fclose(file);
+    return count;
+}
+
+struct identity make_identity(const weft_unique_id *id, uint32_t rank, uint32_t rank_count)
+{
+    struct identity identity;
+    if (bootstrap_identity(id, rank, rank_count, &identity, NULL) != WEFT_OK) abort();
+    return identity;
+}
+
+struct control_config make_config(const weft_unique_id *id, uint32_t rank, uint32_t rank_count)
+{
+    return (struct control_config){
+        .identity = make_identity(id, rank, rank_count), .deadline_ns = 20 * NS_PER_S, .keepalive_ns = 10 * NS_PER_S};
+}
+
+bool wait_failed(struct control *control)
+{
+    struct pollfd wake = {.fd = control_wake_descriptor(control), .events = POLLIN};
+    return poll(&wake, 1, 20000) == 1 && control_failed(control);
+}

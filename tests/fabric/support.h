@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of real sockets share. */
+#ifndef TESTS_FABRIC_SUPPORT_H
+#define TESTS_FABRIC_SUPPORT_H
+
+#include "base/clock.h"
+#include "fabric/control/control.h"
+
+/* This process's open descriptors, threads, and weft's sockets of the whole machine's name space by name. */
+unsigned count_descriptors(void);
+unsigned count_threads(void);
+unsigned count_sockets(const struct identity *identity);
+
+struct identity make_identity(const weft_unique_id *id, uint32_t rank, uint32_t rank_count);
+struct control_config make_config(const weft_unique_id *id, uint32_t rank, uint32_t rank_count);
+
+/* Blocks until the communicator has failed. False: not within 20 s. */
+bool wait_failed(struct control *control);
+#endif
