@@ -75,13 +75,16 @@ static void event_take(struct engine *engine, const struct event *event)
         log_error("rank %u peer %u unexpected notification 0x%08x", engine->config.rank, peer->rank, event->tag);
         peer_failed(peer, WEFT_PROTOCOL_ERROR);
         break;
+    case EVENT_LOCAL_DONE:
+        if (peer->leaving_count > 0) peer->leaving_count--;
+        break;
     case EVENT_WRITABLE:
         peer_put_refused(peer);
         break;
     case EVENT_FAILED:
         peer_failed(peer, (weft_status)event->status);
         break;
-    default: /* no put asks for EVENT_LOCAL_DONE; lost paths and quiescing are the transport's to handle */
+    default: /* lost paths and quiescing are the transport's to handle */
         break;
     }
 }

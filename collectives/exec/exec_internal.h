@@ -44,7 +44,8 @@ struct peer {
     /* Puts that the transport has refused, in order. Credits and slots bound their number. */
     struct put *refused;
     uint32_t refused_first, refused_count;
-    struct peer *next; /* in the engine's list of peers */
+    uint32_t leaving_count; /* unmapped: puts accepted whose source the transport has not let go of */
+    struct peer *next;      /* in the engine's list of peers */
 };
 
 struct engine {
@@ -63,6 +64,11 @@ void peer_failed(struct peer *peer, weft_status status);
 /* Send, or keep for later. A failed peer's puts are dropped: whoever still needs that peer notices by waiting. */
 void peer_put(struct peer *peer, const struct put *put);
 bool peer_put_refused(struct peer *peer);
+/* Is anything that was put not out of this process's hands yet? */
+static inline bool peer_unfinished(const struct peer *peer)
+{
+    return peer->state == PEER_CONNECTED && (peer->refused_count > 0 || peer->leaving_count > 0);
+}
 void peer_destroy(struct peer *peer);
 
 static inline uint64_t slot_offset(const struct engine_config *config, uint32_t channel, uint64_t position)

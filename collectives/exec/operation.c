@@ -193,52 +193,82 @@ static void *operand_address(const struct operation *operation, uint32_t operand
     return (peer->mapped ? peer->mapped : peer->staging) + offset;
 }
 
-static void step_combine(const struct operation *operation, const struct plan_step *step, struct range range)
+/*
+ * The operand from which a slice for a peer whose slots are out of reach can leave as it is, or PLAN_NONE: then it is
+ * written to staging. An output is never written again. An input may be, in place, before the transport has read it.
+ */
+static uint32_t step_departure(const struct operation *operation, const struct plan_step *step)
 {
-    void *addresses[2 * PLAN_MAX_OPERANDS];
-    uint32_t operand_count = (uint32_t)step->source_count + step->destination_count;
-    for (uint32_t i = 0; i < operand_count; i++)
-        addresses[i] = operand_address(operation, step->first_operand + i, range.begin);
-    if (operand_count == 2 && addresses[0] == addresses[1] && operation->call.divisor <= 1) return; /* in place */
-    struct reduce_call call = {
-        .sources = (const void *const *)addresses,
+    const struct plan_operand *operands = operation->binding->program.operands;
+    uint32_t destinations = step->first_operand + step->source_count;
+    for (uint32_t i = destinations; i < destinations + step->destination_count; i++)
+        if (operands[i].space == SPACE_OUTPUT) return i;
+    bool copy = step->source_count == 1 && operands[step->first_operand].space == SPACE_INPUT;
+    return copy && operation->call.send != operation->call.recv ? step->first_operand : PLAN_NONE;
+}
+
+/* Is this destination a slot that cannot be stored to, of a slice that leaves from elsewhere? */
+static bool needs_no_store(const struct stream *stream, uint32_t departure)
+{
+    return stream && !stream->peer->mapped && departure != PLAN_NONE;
+}
+
+static void step_combine(const struct operation *operation, const struct plan_step *step, struct range range,
+                         uint32_t departure)
+{
+    const void *sources[PLAN_MAX_OPERANDS];
+    void *destinations[PLAN_MAX_OPERANDS];
+    uint32_t destination_count = 0, first_destination = step->first_operand + step->source_count;
+    for (uint32_t i = 0; i < step->source_count; i++)
+        sources[i] = operand_address(operation, step->first_operand + i, range.begin);
+    for (uint32_t i = first_destination; i < first_destination + step->destination_count; i++)
+        if (!needs_no_store(operation->binding->streams[i], departure))
+            destinations[destination_count++] = operand_address(operation, i, range.begin);
+    uint32_t divisor = step->flags & STEP_FINAL ? operation->call.divisor : 1;
+    bool in_place = step->source_count == 1 && destination_count == 1 && sources[0] == destinations[0];
+    if (destination_count == 0 || (in_place && divisor <= 1)) return;
+    const struct reduce_call call = {
+        .sources = sources,
         .source_count = step->source_count,
-        .destinations = addresses + step->source_count,
-        .destination_count = step->destination_count,
+        .destinations = destinations,
+        .destination_count = destination_count,
         .count = range.end - range.begin,
-        .divisor = step->flags & STEP_FINAL ? operation->call.divisor : 1,
+        .divisor = divisor,
     };
     operation->combine(&call);
 }
 
-/* Give the sources' slots back and announce the destinations'. */
+/* Announce one operand's slot: given back to the peer it came from, or full at the peer it went to. */
+static void stream_notify(struct stream *stream, const struct operation *operation, bool credit, const void *source,
+                          uint32_t bytes, uint16_t path_hint)
+{
+    struct peer *peer = stream->peer;
+    const struct engine_config *config = &peer->engine->config;
+    uint32_t place = (uint32_t)(stream->position % config->slot_depth);
+    struct put put = {.flags = PUT_NOTIFY, .path_hint = path_hint, .tag = stream->channel << TAG_CHANNEL_SHIFT};
+    if (credit) {
+        put.tag |= TAG_CREDIT;
+        stream->arrived &= ~(UINT64_C(1) << place);
+    } else {
+        put.tag |= place << TAG_SLOT_SHIFT | (operation->call.check & TAG_CHECK_MASK);
+        put.remote_offset = slot_offset(config, stream->channel, stream->position);
+        if (!peer->mapped) {
+            put.source = source ? source : peer->staging + put.remote_offset;
+            put.bytes = bytes;
+        }
+    }
+    stream->position++;
+    peer_put(peer, &put);
+}
+
 static void step_notify(const struct operation *operation, const struct plan_track *track, const struct plan_step *step,
-                        struct range range)
+                        struct range range, uint32_t departure)
 {
     struct stream *const *streams = operation->binding->streams + step->first_operand;
     uint32_t bytes = (uint32_t)((range.end - range.begin) * operation->element_bytes);
-    for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
-        struct stream *stream = streams[i];
-        if (!stream) continue;
-        struct peer *peer = stream->peer;
-        const struct engine_config *config = &peer->engine->config;
-        uint32_t place = (uint32_t)(stream->position % config->slot_depth);
-        struct put put = {
-            .flags = PUT_NOTIFY, .path_hint = track->path_hint, .tag = stream->channel << TAG_CHANNEL_SHIFT};
-        if (i < step->source_count) {
-            put.tag |= TAG_CREDIT;
-            stream->arrived &= ~(UINT64_C(1) << place);
-        } else {
-            put.tag |= place << TAG_SLOT_SHIFT | (operation->call.check & TAG_CHECK_MASK);
-            put.remote_offset = slot_offset(config, stream->channel, stream->position);
-            if (!peer->mapped) {
-                put.source = peer->staging + put.remote_offset;
-                put.bytes = bytes;
-            }
-        }
-        stream->position++;
-        peer_put(peer, &put);
-    }
+    const void *source = departure == PLAN_NONE ? NULL : operand_address(operation, departure, range.begin);
+    for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++)
+        if (streams[i]) stream_notify(streams[i], operation, i < step->source_count, source, bytes, track->path_hint);
 }
 
 static void cursor_next(struct operation *operation, uint32_t track, const struct plan_step *step)
@@ -261,23 +291,24 @@ static void track_advance(struct operation *operation, uint32_t track, bool *mov
         if (!step_ready(operation, track, step)) return;
         struct range range = partition_slice(&operation->partition, cursor->track, &cursor->slicing,
                                              step_chunk(cursor->track, step, cursor->repetition), cursor->slice);
+        uint32_t departure = step_departure(operation, step);
         if (range.end > range.begin && step->source_count > 0 && step->destination_count > 0)
-            step_combine(operation, step, range);
-        step_notify(operation, cursor->track, step, range);
+            step_combine(operation, step, range, departure);
+        step_notify(operation, cursor->track, step, range, departure);
         cursor_next(operation, track, step);
         *moved = true;
     }
 }
 
 /*
- * Is everything on its way that the transport had refused for the moment? A caller that has its result may not come
- * back for long, and its peers must not wait for that.
+ * Has the transport got everything out of this process's hands? A caller that has its result may change its buffers,
+ * and may not come back for long; its peers must not depend on either.
  */
 static bool all_sent(const struct operation *operation)
 {
     const struct binding *binding = operation->binding;
     for (uint32_t i = 0; i < binding->use_count; i++)
-        if (binding->uses[i].stream->peer->refused_count > 0) return false;
+        if (peer_unfinished(binding->uses[i].stream->peer)) return false;
     return true;
 }
 

@@ -113,9 +113,14 @@ void peer_failed(struct peer *peer, weft_status status)
 void peer_put(struct peer *peer, const struct put *put)
 {
     if (peer->state != PEER_CONNECTED) return;
-    if (peer->refused_count == 0 && connection_put(peer->connection, put, 1) == 1) return;
+    struct put sent = *put;
+    if (!peer->mapped) {
+        sent.flags |= PUT_LOCAL_DONE;
+        peer->leaving_count++;
+    }
+    if (peer->refused_count == 0 && connection_put(peer->connection, &sent, 1) == 1) return;
     uint32_t capacity = refused_capacity(&peer->engine->config);
-    peer->refused[(peer->refused_first + peer->refused_count) % capacity] = *put;
+    peer->refused[(peer->refused_first + peer->refused_count) % capacity] = sent;
     peer->refused_count++;
 }
 
