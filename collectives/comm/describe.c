@@ -23,6 +23,12 @@ static struct select_choice sample_choice(const struct weft_comm *comm, weft_col
     return choice;
 }
 
+weft_algorithm weft_comm_algorithm(const weft_comm *comm, weft_collective collective, uint64_t bytes)
+{
+    if (!comm || (unsigned)collective >= WEFT_COLLECTIVE_COUNT) return WEFT_ALGORITHM_AUTO;
+    return sample_choice(comm, collective, bytes).algorithm;
+}
+
 static void choice_text(struct text *text, const struct select_choice *choice, uint64_t bytes)
 {
     text_add(text, "  %10llu bytes: %s", (unsigned long long)bytes, weft_algorithm_name(choice->algorithm));

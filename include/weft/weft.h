@@ -74,6 +74,12 @@ WEFT_API void weft_comm_destroy(weft_comm *comm);
 WEFT_API uint32_t weft_comm_rank(const weft_comm *comm);
 WEFT_API uint32_t weft_comm_rank_count(const weft_comm *comm);
 
+/**
+ * The algorithm that a call of @p bytes would get which forces none: the environment's, else the cost model's choice.
+ * The same on every rank. Thread: any. WEFT_ALGORITHM_AUTO when out of range or when there is none.
+ */
+WEFT_API weft_algorithm weft_comm_algorithm(const weft_comm *comm, weft_collective collective, uint64_t bytes);
+
 /** What one call may ask for; NULL stands for all zeros, which are the communicator's defaults. */
 typedef struct weft_call {
     size_t size;              /* sizeof(weft_call) of the caller */

@@ -165,6 +165,9 @@ weft_status measure(struct measurement *measurement, uint64_t bytes, bool in_pla
     if (status) return status;
     *row = (struct perf_row){
         .bytes = bytes, .count = count, .in_place = in_place, .iterations = iterations, .wrong = (uint64_t)wrong};
+    row->algorithm = options->algorithm == WEFT_ALGORITHM_AUTO
+                         ? weft_comm_algorithm(measurement->comm, (weft_collective)options->collective, bytes)
+                         : (weft_algorithm)options->algorithm;
     summarize(measurement->times_us, iterations, &row->time_us, &row->p99_us);
     if (row->time_us > 0) row->algbw_gbps = (double)bytes / row->time_us / 1e3;
     row->busbw_gbps = row->algbw_gbps * bus_factor((weft_collective)options->collective, measurement->rank_count);

@@ -25,6 +25,7 @@ struct perf_options {
 struct perf_row {
     uint64_t bytes, count;
     bool in_place;
+    weft_algorithm algorithm; /* that was used */
     uint64_t iterations;
     double time_us, p99_us; /* median and 99th percentile over iterations of the slowest rank */
     double algbw_gbps, busbw_gbps;

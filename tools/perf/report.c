@@ -98,9 +98,8 @@ int report_json(FILE *file, const struct perf_options *options, uint32_t rank_co
         fprintf(file,
                 "%s\n{\"bytes\":%" PRIu64 ",\"in_place\":%s,\"algorithm\":\"%s\",\"time_us\":%.3f,\"p99_us\":%.3f,"
                 "\"algbw_gbps\":%.6g,\"busbw_gbps\":%.6g,\"wrong\":",
-                i ? "," : "", row->bytes, row->in_place ? "true" : "false",
-                weft_algorithm_name((weft_algorithm)options->algorithm), row->time_us, row->p99_us, row->algbw_gbps,
-                row->busbw_gbps);
+                i ? "," : "", row->bytes, row->in_place ? "true" : "false", weft_algorithm_name(row->algorithm),
+                row->time_us, row->p99_us, row->algbw_gbps, row->busbw_gbps);
         if (options->no_check)
             fprintf(file, "null}");
         else
