@@ -172,7 +172,8 @@ weft_status control_join(const struct control_config *config, struct control **j
     while (status == WEFT_OK && !control->protocol.joined && !control->protocol.failed)
         if (!engine_wait(&control->changed, until_ns) && !control->protocol.joined && !control->protocol.failed)
             report_late(control, config->deadline_ns);
-    if (status == WEFT_OK && control->protocol.failed)
+    /* Joined and failed since: the caller gets its communicator, whose first operation tells. */
+    if (status == WEFT_OK && !control->protocol.joined)
         status = diagnose(diagnostic, control->protocol.failure.status, "%s", control->protocol.failure.message);
     engine_unlock();
     if (status == WEFT_OK)

@@ -6,27 +6,46 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fabric/bootstrap/bootstrap_internal.h"
 
-static unsigned count_entries(const char *path)
+unsigned count_descriptors(void)
 {
     unsigned count = 0;
-    DIR *directory = opendir(path);
+    DIR *directory = opendir("/proc/self/fd");
     if (!directory) abort();
     while (readdir(directory)) count++;
     closedir(directory);
     return count;
 }
 
-unsigned count_descriptors(void)
+static unsigned control_threads_now(void)
 {
-    return count_entries("/proc/self/fd");
+    unsigned count = 0;
+    DIR *directory = opendir("/proc/self/task");
+    if (!directory) abort();
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "r");
+        if (!file) continue;
+        if (fgets(name, sizeof name, file) && strcmp(name, "weft-control\n") == 0) count++;
+        fclose(file);
+    }
+    closedir(directory);
+    return count;
 }
 
-unsigned count_threads(void)
+unsigned count_control_threads(void)
 {
-    return count_entries("/proc/self/task") - 2;
+    /* The kernel lets go of a thread's directory some moments after it has been joined. */
+    unsigned count = control_threads_now();
+    for (int tries = 0; count > 0 && tries < 1000; tries++) {
+        usleep(1000);
+        count = control_threads_now();
+    }
+    return count;
 }
 
 unsigned count_sockets(const struct identity *identity)

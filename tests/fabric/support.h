@@ -6,9 +6,9 @@
 #include "base/clock.h"
 #include "fabric/control/control.h"
 
-/* This process's open descriptors, threads, and weft's sockets of the whole machine's name space by name. */
+/* This process's open descriptors and control threads, and the job's listening sockets. */
 unsigned count_descriptors(void);
-unsigned count_threads(void);
+unsigned count_control_threads(void);
 unsigned count_sockets(const struct identity *identity);
 
 struct identity make_identity(const weft_unique_id *id, uint32_t rank, uint32_t rank_count);
