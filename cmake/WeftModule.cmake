@@ -16,6 +16,14 @@ if(WEFT_SANITIZE)
   if(CMAKE_C_COMPILER_ID MATCHES Clang) # a loop that carries checks is not vectorised, which is no fault of the loop
     target_compile_options(weft_flags INTERFACE -Wno-pass-failed)
   endif()
+  # ctest reads this file first. An allocation that is too large returns NULL, as it does without a sanitizer. hwloc's
+  # PCI plugin leaks; it is unloaded when the leak is found, so only a full stack, taken before, says whose it is.
+  file(WRITE ${PROJECT_BINARY_DIR}/sanitizer_environment.cmake
+    "set(ENV{ASAN_OPTIONS} allocator_may_return_null=1:fast_unwind_on_malloc=0:malloc_context_size=12)\n"
+    "set(ENV{LSAN_OPTIONS} suppressions=${PROJECT_SOURCE_DIR}/cmake/leaks_of_others.txt:print_suppressions=0)\n"
+    "set(ENV{TSAN_OPTIONS} allocator_may_return_null=1:halt_on_error=1)\n"
+    "set(ENV{UBSAN_OPTIONS} print_stacktrace=1)\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${PROJECT_BINARY_DIR}/sanitizer_environment.cmake)
 endif()
 option(WEFT_FUZZ "build the fuzz targets with libFuzzer (needs clang) instead of as replays of their corpora" OFF)
 if(WEFT_FUZZ)
@@ -48,8 +56,5 @@ function(weft_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
-  # An allocation that is too large has to return NULL, as it does without a sanitizer.
-  set(sanitizer_options allocator_may_return_null=1)
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
-    ENVIRONMENT "ASAN_OPTIONS=${sanitizer_options};TSAN_OPTIONS=${sanitizer_options}")
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
