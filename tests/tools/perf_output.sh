@@ -39,4 +39,6 @@ check "unchecked is null, not 0" jq -e 'all(.rows[]; .wrong == null)' "$scratch/
 [ $? -eq 1 ] || fail "a file that cannot be written is exit code 1"
 grep -q "cannot write $scratch/none/json: No such file" "$scratch/err" || fail "it is named with the reason"
 [ -s "$scratch/err" ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] || fail "once: $(cat "$scratch/err")"
+"$perf" all_reduce -e 4 --iters 2 >/dev/full 2>"$scratch/err" && fail "lines that were lost are exit code 1"
+grep -q 'cannot write to standard output' "$scratch/err" || fail "the reason is said"
 finish

@@ -235,6 +235,10 @@ static int rank_run(weft_comm *comm, struct perf_options *options, FILE *json)
     if (!status && rank == 0) report_summary(rows, row_count, checked);
     if (!status && json && report_json(json, options, rank_count, rows, row_count) != 0)
         exit_code = json_error(options);
+    if (rank == 0 && (fflush(stdout) != 0 || ferror(stdout))) {
+        fprintf(stderr, "weft-perf: cannot write to standard output: %s\n", strerror(errno));
+        exit_code = 1;
+    }
     if (wrong_total(rows, row_count) > 0) exit_code = 1;
     measurement_end(&measurement);
     return exit_code;
