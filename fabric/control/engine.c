@@ -124,6 +124,13 @@ void engine_watch_remove(engine_watch *name)
     *name = 0;
 }
 
+void engine_watch_forget(engine_watch *name)
+{
+    struct watch *watch = watch_find(*name);
+    if (watch) watch->fd = -1; /* closing has taken it out of epoll */
+    *name = 0;
+}
+
 /* ---- The thread ---- */
 
 static uint64_t next_tick_ns(void)

@@ -48,4 +48,6 @@ engine_watch engine_watch_add(int fd, uint32_t events, engine_ready ready, void 
 void engine_watch_change(engine_watch watch, uint32_t events);
 /* Before the descriptor is closed. Sets *watch to 0. */
 void engine_watch_remove(engine_watch *watch);
+/* After it was closed: its number may by now be another thread's. Sets *watch to 0. */
+void engine_watch_forget(engine_watch *watch);
 #endif

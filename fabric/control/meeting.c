@@ -82,9 +82,12 @@ static void guest_advance(void *context, uint32_t events, uint64_t now_ns)
     struct diagnostic diagnostic;
     weft_status status = handshake_advance(&guest->handshake, &diagnostic);
     if (status == WEFT_IN_PROGRESS) return;
-    int fd = guest->handshake.fd; /* -1 unless WEFT_OK */
+    int fd = guest->handshake.fd; /* closed and -1 unless WEFT_OK */
     guest->handshake.fd = -1;
-    engine_watch_remove(&guest->watch);
+    if (fd >= 0)
+        engine_watch_remove(&guest->watch);
+    else
+        engine_watch_forget(&guest->watch);
     if (status == WEFT_OK && guest->handshake.peer < control->identity.rank)
         assign(control, guest->handshake.peer, guest->handshake.role, fd, now_ns);
     else if (status == WEFT_OK)
@@ -163,8 +166,8 @@ static void dial_advance(struct dial *dial, uint64_t now_ns)
     struct diagnostic diagnostic;
     int before = handshake->fd;
     weft_status status = handshake_advance(handshake, &diagnostic);
+    if (handshake->fd < 0) engine_watch_forget(&dial->watch);
     if (status == WEFT_IN_PROGRESS) {
-        if (before >= 0 && handshake->fd < 0) engine_watch_remove(&dial->watch);
         if (before < 0 && handshake->fd >= 0) {
             dial->watch = engine_watch_add(handshake->fd, HANDSHAKE_EVENTS, dial_ready, dial);
             if (!dial->watch) handshake_abandon(handshake);
