@@ -370,11 +370,13 @@ static result nothing_lands_after_quiesced(struct scene *scene)
     if (status == WEFT_UNSUPPORTED) return CONFORMANCE_SKIPPED;
     REQUIRE(status == WEFT_OK);
     REQUIRE(connection_quiesce(scene->connections[0][1]) == WEFT_OK); /* asking twice is asking once */
-    while (scene_count(scene, 1, EVENT_FAILED, 0) == 0) {
+    /* The peer goes on until it is told. */
+    for (uint32_t i = 0; i < SCENE_EVENTS && scene_count(scene, 1, EVENT_FAILED, 0) == 0; i++) {
         (void)connection_put(scene->connections[1][0], &put, 1);
         REQUIRE_DONE(scene_poll(scene));
-        REQUIRE(scene->backend->pass(scene->backend->context) || scene_count(scene, 1, EVENT_FAILED, 0));
+        (void)scene->backend->pass(scene->backend->context);
     }
+    REQUIRE(scene_count(scene, 1, EVENT_FAILED, 0) == 1);
     REQUIRE_DONE(scene_wait(scene, 0, EVENT_QUIESCED, 1, 1));
     REQUIRE(scene_event(scene, 1, EVENT_FAILED, 0, 0)->status == WEFT_LINK_DOWN);
     memset(scene->connections[0][1]->granted, 0, 64);
