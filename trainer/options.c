@@ -16,7 +16,6 @@ struct option_row {
     double low, high;
     const char *const *words;
     const char *value, *help;
-    const char *standard; /* the default, as written in the table */
 };
 
 #define WORDS_U(field) NULL
@@ -25,7 +24,7 @@ struct option_row {
 #define WORDS_B(field) NULL
 #define WORDS_C(field) (const char *const[]) OPTION_WORDS_##field
 #define OPTION_ROW(field, name, kind, standard, low, high, value, help)                                                \
-    {name, #kind[0], offsetof(struct options, field), low, high, WORDS_##kind(field), value, help, #standard},
+    {name, #kind[0], offsetof(struct options, field), low, high, WORDS_##kind(field), value, help},
 static const struct option_row rows[] = {OPTION_TABLE(OPTION_ROW)};
 enum { ROW_COUNT = sizeof(rows) / sizeof(rows[0]), NAME_LIMIT = 32 };
 

@@ -30,7 +30,7 @@
     X(weight_decay, "weight-decay", F, 0.1, 0, 1e3, "RATE", "pull of matrices towards zero")                           \
     X(clip, "clip", F, 1.0, 0, 1e9, "NORM", "longest gradient; a longer one is scaled down. 0: never")                 \
     X(dtype, "dtype", C, DTYPE_F32, 0, 0, "TYPE", "f32, or bf16 for the inputs of matrix products")                    \
-    X(seed, "seed", U, 1, 0, UINT64_MAX, "N", "first values, order of samples, and the final text")                    \
+    X(seed, "seed", U, 1, 0, 1e18, "N", "first values, order of samples, and the final text")                          \
     X(bucket_bytes, "bucket-bytes", U, 524288, 64, 1 << 30, "N", "gradient bytes per all-reduce")                      \
     X(eval_every, "eval-every", U, 200, 0, 1000000000, "N", "steps between evaluations; 0: only at the end")           \
     X(sample, "sample", U, 0, 0, 1000000, "N", "bytes of text to write at the end")                                    \

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,8 +53,8 @@ static int remove_directory(void **state)
     return chdir("/") == 0 && rmdir(directory) == 0 ? 0 : -1;
 }
 
-/* Runs weft-train with the words of @p line; standard output to "out", standard error to "err". */
-static int run(const char *line)
+/* Starts weft-train with the words of @p line; standard output to "out", standard error to "err". */
+static pid_t start(const char *line)
 {
     static char words[1024];
     char *arguments[ARGUMENT_LIMIT] = {(char *)WEFT_TRAIN};
@@ -69,9 +70,19 @@ static int run(const char *line)
         execv(WEFT_TRAIN, arguments);
         _exit(127);
     }
+    return child;
+}
+
+static int finish(pid_t child)
+{
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int run(const char *line)
+{
+    return finish(start(line));
 }
 
 static char *contents(const char *name)
@@ -246,6 +257,54 @@ static void every_optimizer_learns(void **state)
     }
 }
 
+/* The one child of @p supervisor whose environment says RANK=1, or 0. */
+static pid_t find_rank_1(pid_t supervisor)
+{
+    char path[64], environment[65536];
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)supervisor, (int)supervisor);
+    FILE *children = fopen(path, "r");
+    int child = 0, found = 0;
+    while (children && !found && fscanf(children, "%d", &child) == 1) {
+        snprintf(path, sizeof(path), "/proc/%d/environ", child);
+        FILE *file = fopen(path, "r");
+        size_t bytes = file ? fread(environment, 1, sizeof(environment) - 1, file) : 0;
+        if (file) fclose(file);
+        if (bytes && memmem(environment, bytes, "\0RANK=1", 8)) found = child;
+    }
+    if (children) fclose(children);
+    return found;
+}
+
+static void wait_for_first_step(void)
+{
+    char byte;
+    for (;; usleep(10000)) {
+        int fd = open("log", O_RDONLY | O_CLOEXEC);
+        ssize_t got = fd < 0 ? 0 : read(fd, &byte, 1);
+        if (fd >= 0) close(fd);
+        if (got == 1) return;
+    }
+}
+
+static void a_killed_rank_is_named_by_the_survivor(void **state)
+{
+    (void)state;
+    unlink("log");
+    pid_t supervisor = start(MODEL "--ranks 2 --batch 2 --log log --steps 1000000");
+    wait_for_first_step();
+    pid_t victim = find_rank_1(supervisor);
+    if (!victim) {
+        kill(supervisor, SIGTERM);
+        finish(supervisor);
+        skip(); /* no list of children in this /proc */
+    }
+    assert_int_equal(kill(victim, SIGKILL), 0);
+    assert_int_equal(finish(supervisor), 128 + SIGKILL);
+    const char *sentence = strstr(contents("err"), "weft-train: cannot average the gradients: peer_failed: ");
+    assert_non_null(sentence);
+    assert_non_null(strstr(sentence, "rank 1"));
+}
+
 static void wrong_use_is_one_line_and_exit_2(void **state)
 {
     (void)state;
@@ -288,6 +347,7 @@ int main(void)
         cmocka_unit_test(three_ranks_train_as_one_with_thrice_the_batch),
         cmocka_unit_test(ranks_end_with_equal_parameters),
         cmocka_unit_test(resuming_several_ranks_changes_no_bit),
+        cmocka_unit_test(a_killed_rank_is_named_by_the_survivor),
     };
     return cmocka_run_group_tests(tests, enter_directory, remove_directory);
 }

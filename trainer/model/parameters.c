@@ -26,7 +26,7 @@ static size_t take(struct parameter_layout *layout, const char *name, int layer,
 
 void parameter_layout_make(const struct transformer_shape *shape, struct parameter_layout *layout)
 {
-    const float deviation = 0.02f;
+    const float deviation = 0.55f / sqrtf((float)shape->width);
     const float into_residual = deviation / sqrtf(2.0f * (float)shape->layers);
     size_t width = shape->width;
     memset(layout, 0, sizeof(*layout));

@@ -120,6 +120,11 @@ static struct matrix_shape matrix_shape(dnnl_data_type_t type, uint32_t batch, u
 #if DNNL_VERSION_MAJOR >= 3
 typedef dnnl_memory_desc_t memory_shape;
 
+static dnnl_status_t append_sum(dnnl_post_ops_t chain)
+{
+    return dnnl_post_ops_append_sum(chain, 1.0f, 0, dnnl_data_type_undef);
+}
+
 static dnnl_status_t memory_shape_create(memory_shape *memory, int dimensions, const struct matrix_shape *shape)
 {
     return dnnl_memory_desc_create_with_strides(memory, dimensions, shape->dims, shape->type, shape->strides);
@@ -143,6 +148,11 @@ static dnnl_status_t memory_create(struct products *products, const memory_shape
 }
 #else
 typedef dnnl_memory_desc_t memory_shape;
+
+static dnnl_status_t append_sum(dnnl_post_ops_t chain)
+{
+    return dnnl_post_ops_append_sum(chain, 1.0f);
+}
 
 static dnnl_status_t memory_shape_create(memory_shape *memory, int dimensions, const struct matrix_shape *shape)
 {
@@ -176,7 +186,7 @@ static dnnl_status_t attributes_create(const struct product *shape, dnnl_primiti
     if (status != dnnl_success || !(shape->flags & PRODUCT_ACCUMULATE)) return status;
     dnnl_post_ops_t chain = NULL;
     status = dnnl_post_ops_create(&chain);
-    if (status == dnnl_success) status = dnnl_post_ops_append_sum(chain, 1.0f);
+    if (status == dnnl_success) status = append_sum(chain);
     if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(*attributes, chain);
     if (chain) dnnl_post_ops_destroy(chain);
     return status;
