@@ -59,8 +59,10 @@ static void get_text(struct reader *reader, char *text, size_t size)
     if (text[size - 1] != 0) reader->wrong = "a text without an end";
     text[size - 1] = 0;
     /* It ends up on somebody's terminal. */
-    for (char *at = text; *at; at++)
+    char *at = text;
+    for (; *at; at++)
         if ((unsigned char)*at < ' ' || *at == 0x7f) *at = '?';
+    memset(at, 0, (size_t)(text + size - at));
 }
 
 static int32_t get_rank(struct reader *reader, uint32_t rank_count)
