@@ -41,17 +41,16 @@ void progress_thread_post(struct weft_comm *comm, struct weft_request *request)
 {
     struct progress_thread *progress = &comm->progress;
     while (!queue_push(&progress->queue, request)) sched_yield();
-    /* Either this thread sees `asleep`, or the progress thread, looking once more after setting it, sees the request.
+    /* Pairs with progress_sleep(). Both sides exchange, so one comes after the other and sees what the other did
+     * before: either this thread sees that it has to wake, or the progress thread, looking once more, sees the request.
      */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&progress->asleep, memory_order_relaxed)) wake(progress);
+    if (atomic_exchange_explicit(&progress->asleep, false, memory_order_acq_rel)) wake(progress);
 }
 
 /* Sleep until the poster has something, or, with operations under way, until these have news. */
 static void progress_sleep(struct progress_thread *progress, const struct waiter *waiter, bool active)
 {
-    atomic_store_explicit(&progress->asleep, true, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with progress_thread_post() */
+    atomic_exchange_explicit(&progress->asleep, true, memory_order_acq_rel); /* pairs with progress_thread_post() */
     bool empty = atomic_load_explicit(&progress->queue.tail, memory_order_relaxed) ==
                  atomic_load_explicit(&progress->queue.head, memory_order_relaxed);
     if (empty && !atomic_load_explicit(&progress->stop, memory_order_acquire)) {
