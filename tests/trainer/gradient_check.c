@@ -40,7 +40,7 @@ void check_gradient(const char *name, float *values, size_t count, const float *
     assert_true(largest > 0);
     for (size_t i = 0; i < count; i += stride) {
         double expected = slope(&values[i], function, context);
-        if (fabs(expected - (double)gradient[i]) > 2e-3 * largest)
+        if (fabs(expected - (double)gradient[i]) > 5e-4 * largest)
             fail_msg("%s: gradient of element %zu is %.6g, finite differences say %.6g (largest %.3g)", name, i,
                      (double)gradient[i], expected, largest);
     }

@@ -299,7 +299,9 @@ static void a_killed_rank_is_named_by_the_survivor(void **state)
         skip(); /* no list of children in this /proc */
     }
     assert_int_equal(kill(victim, SIGKILL), 0);
-    assert_int_equal(finish(supervisor), 128 + SIGKILL);
+    /* Of the killed rank and the survivor, who gives up within milliseconds, either may be found dead first. */
+    int status = finish(supervisor);
+    assert_true(status == 128 + SIGKILL || status == EXIT_FAILURE);
     const char *sentence = strstr(contents("err"), "weft-train: cannot average the gradients: peer_failed: ");
     assert_non_null(sentence);
     assert_non_null(strstr(sentence, "rank 1"));
