@@ -57,7 +57,12 @@ static uint64_t fixture_now_ns(void *context)
 
 static bool fixture_pass(void *context)
 {
-    return sim_step(((struct fixture *)context)->fabric);
+    struct sim_fabric *fabric = ((struct fixture *)context)->fabric;
+    const uint64_t before_ns = sim_now_ns(fabric);
+    const bool more = sim_step(fabric);
+
+    if (sim_now_ns(fabric) < before_ns) abort(); /* the clock never goes back */
+    return more;
 }
 
 static void fixture_kill(void *context, uint32_t rank)

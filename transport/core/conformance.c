@@ -101,7 +101,7 @@ bool scene_poll(struct scene *scene)
     struct event batch[16];
 
     for (uint32_t rank = 0; rank < scene->rank_count; rank++) {
-        if (scene->dead[rank]) continue;
+        if (scene->dead[rank] || scene->idle[rank]) continue;
         const size_t count = endpoint_poll(scene->endpoints[rank], batch, scene->poll_max, scene_now_ns(scene));
         if (count > scene->poll_max) return fail(scene, "poll wrote more events than there was room for", rank, rank);
         for (size_t i = 0; i < count; i++) {

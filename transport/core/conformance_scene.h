@@ -14,9 +14,9 @@ struct scene {
     uint32_t rank_count;
     struct endpoint *endpoints[CONFORMANCE_MAX_RANKS];
     struct connection *connections[CONFORMANCE_MAX_RANKS][CONFORMANCE_MAX_RANKS]; /* [of][to] */
-    bool dead[CONFORMANCE_MAX_RANKS];
-    size_t poll_max;                             /* events taken at a time */
-    struct event *events[CONFORMANCE_MAX_RANKS]; /* all that a rank was given, in order */
+    bool dead[CONFORMANCE_MAX_RANKS], idle[CONFORMANCE_MAX_RANKS]; /* not polled: for good, for a while */
+    size_t poll_max;                                               /* events taken at a time */
+    struct event *events[CONFORMANCE_MAX_RANKS];                   /* all that a rank was given, in order */
     size_t event_count[CONFORMANCE_MAX_RANKS];
     size_t counts[CONFORMANCE_MAX_RANKS][CONFORMANCE_MAX_RANKS][EVENT_FAILED + 1]; /* [of][peer][kind] */
     uint8_t *source; /* SCENE_BYTES of random bytes that do not change */

@@ -61,6 +61,32 @@ static result a_connection_ends_in_any_state(struct scene *scene)
     return CONFORMANCE_PASSED;
 }
 
+static result no_event_comes_before_one_knows_to_be_connected(struct scene *scene)
+{
+    const struct put put = {.tag = 5, .flags = PUT_NOTIFY};
+    struct connection *of_0, *of_1;
+    weft_status status_0 = WEFT_IN_PROGRESS, status_1 = WEFT_IN_PROGRESS;
+
+    REQUIRE_DONE(scene_open(scene, 2));
+    REQUIRE(endpoint_connect(scene->endpoints[0], 1, 64, &scene->connections[0][1]) == WEFT_OK);
+    REQUIRE(endpoint_connect(scene->endpoints[1], 0, 64, &scene->connections[1][0]) == WEFT_OK);
+    of_0 = scene->connections[0][1], of_1 = scene->connections[1][0];
+    for (uint32_t i = 0; status_0 == WEFT_IN_PROGRESS && i < SCENE_EVENTS; i++) {
+        status_0 = connection_advance(of_0, 0);
+        /* Rank 1 does no more than rank 0 needs. */
+        if (status_0 == WEFT_IN_PROGRESS) status_1 = connection_advance(of_1, 0);
+        (void)scene->backend->pass(scene->backend->context);
+    }
+    REQUIRE(status_0 == WEFT_OK);
+    REQUIRE_DONE(scene_put(scene, 0, 1, &put));
+    REQUIRE_DONE(scene_settle(scene));
+    REQUIRE(scene_count(scene, 1, EVENT_ARRIVED, 0) == (status_1 == WEFT_OK));
+    while (status_1 == WEFT_IN_PROGRESS) status_1 = connection_advance(of_1, 0);
+    REQUIRE(status_1 == WEFT_OK);
+    REQUIRE_DONE(scene_wait(scene, 1, EVENT_ARRIVED, 0, 1));
+    return CONFORMANCE_PASSED;
+}
+
 /* Bytes and notifications */
 
 static result bytes_are_there_when_notified(struct scene *scene)
@@ -272,16 +298,23 @@ static result both_directions_and_all_peers_are_apart(struct scene *scene)
 static result a_busy_peer_does_not_keep_out_the_others(struct scene *scene)
 {
     const struct put put = {.flags = PUT_NOTIFY};
+    const struct put lone = {.flags = PUT_NOTIFY | PUT_LOCAL_DONE};
+    const uint32_t busy = 1 + (uint32_t)random_below(&scene->random, 2), quiet = 3 - busy;
 
     scene->poll_max = 4;
     REQUIRE_DONE(scene_open_connected(scene, 3, 64));
-    REQUIRE_DONE(scene_put(scene, 1, 0, &put));
-    for (uint32_t i = 0; i < 2000 && scene_count(scene, 0, EVENT_ARRIVED, 1) == 0; i++) {
-        for (uint32_t k = 0; k < 8; k++) (void)connection_put(scene->connections[2][0], &put, 1);
+    while (connection_put(scene->connections[busy][0], &put, 1)) continue;
+    scene->idle[0] = true;
+    REQUIRE_DONE(scene_put(scene, quiet, 0, &lone));
+    REQUIRE_DONE(scene_wait(scene, quiet, EVENT_LOCAL_DONE, 0, 1));
+    scene->idle[0] = false;
+    /* It may still be on its way, but not for as long as this takes. */
+    for (uint32_t i = 0; i < 1000 && scene_count(scene, 0, EVENT_ARRIVED, quiet) == 0; i++) {
+        for (uint32_t k = 0; k < 8; k++) (void)connection_put(scene->connections[busy][0], &put, 1);
         REQUIRE_DONE(scene_poll(scene));
         (void)scene->backend->pass(scene->backend->context);
     }
-    REQUIRE(scene_count(scene, 0, EVENT_ARRIVED, 1) == 1);
+    REQUIRE(scene_count(scene, 0, EVENT_ARRIVED, quiet) == 1);
     return CONFORMANCE_PASSED;
 }
 
@@ -370,6 +403,7 @@ static result nothing_lands_after_quiesced(struct scene *scene)
     if (status == WEFT_UNSUPPORTED) return CONFORMANCE_SKIPPED;
     REQUIRE(status == WEFT_OK);
     REQUIRE(connection_quiesce(scene->connections[0][1]) == WEFT_OK); /* asking twice is asking once */
+    REQUIRE(connection_put(scene->connections[0][1], &put, 1) == 0);
     /* The peer goes on until it is told. */
     for (uint32_t i = 0; i < SCENE_EVENTS && scene_count(scene, 1, EVENT_FAILED, 0) == 0; i++) {
         (void)connection_put(scene->connections[1][0], &put, 1);
@@ -520,6 +554,7 @@ const struct conformance_test conformance_tests[] = {
     TEST(connect_refuses_what_cannot_be),
     TEST(each_side_grants_zeroed_memory_of_its_own_size),
     TEST(a_connection_ends_in_any_state),
+    TEST(no_event_comes_before_one_knows_to_be_connected),
     TEST(bytes_are_there_when_notified),
     TEST(a_notification_follows_all_earlier_puts_of_its_path),
     TEST(order_holds_within_a_path),

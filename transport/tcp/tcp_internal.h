@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection is as many sockets as it has lanes. Each lane has a queue of accepted puts, drained by lane_flush(), and
+ * a small input buffer, filled by lane_receive(): small frames come many at a time through the buffer, the payload of
+ * large ones goes from the kernel straight into the granted region.
+ *
+ * Poll learns in one of two ways which lanes have input. With few it asks each: that saves one system call of two. With
+ * more it asks epoll, whose events are edges: a lane stays in the endpoint's list of ready ones until a read came back
+ * short.
+ */
+#ifndef TRANSPORT_TCP_INTERNAL_H
+#define TRANSPORT_TCP_INTERNAL_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "transport/tcp/frame.h"
+#include "transport/tcp/tcp.h"
+
+#define TCP_QUEUE_ENTRIES 256u /* of a lane; a power of two */
+#define TCP_DONE_ENTRIES 1024u /* of a connection; a power of two */
+#define TCP_INPUT_BYTES 8192u
+
+enum tcp_state {
+    TCP_CONNECTING,
+    TCP_CONNECTED,
+    TCP_FAILING, /* EVENT_FAILED is due, after all that had arrived */
+    TCP_FAILED,
+};
+
+enum tcp_quiesce { TCP_NOT_ASKED, TCP_ASKED, TCP_QUIESCED_DUE, TCP_QUIESCED };
+
+struct tcp_connection;
+struct tcp_endpoint;
+
+/* What has been accepted and is not yet, or not wholly, in the kernel's hands. */
+struct tcp_output {
+    struct tcp_frame frame;
+    const uint8_t *source;
+    bool local_done;
+};
+
+struct tcp_lane {
+    struct tcp_connection *connection;
+    int fd;
+    bool ended;    /* the socket's end or error has been read; it is no longer watched */
+    bool quiet;    /* the peer has sent its last frame */
+    bool drained;  /* the last read found the socket empty */
+    bool hung_up;  /* an end has been announced: a short read is not the last one */
+    bool ready;    /* in the endpoint's list of lanes with input */
+    bool sending;  /* in the endpoint's list of lanes with output */
+    bool blocked;  /* the kernel took less than it was offered */
+    bool refused;  /* put() has refused for want of room in the queue */
+    bool in_frame; /* `frame` has not been received wholly, or its notification not been given */
+    TAILQ_ENTRY(tcp_lane) ready_link, sending_link;
+
+    uint32_t head, tail; /* of queue, both counting up */
+    uint64_t head_sent;  /* bytes of the frame at the head that have gone, its header included */
+    uint64_t queued_bytes;
+    struct tcp_output queue[TCP_QUEUE_ENTRIES];
+
+    struct tcp_frame frame;
+    uint32_t frame_received; /* bytes of its payload */
+    uint32_t input_begin, input_end;
+    uint8_t input[TCP_INPUT_BYTES];
+};
+TAILQ_HEAD(tcp_lane_list, tcp_lane);
+
+/* A socket on which hellos are being exchanged. */
+struct tcp_greeting {
+    int fd; /* -1: none */
+    uint8_t sent, received;
+    uint8_t wire[TCP_HELLO_BYTES];
+};
+
+struct tcp_connection {
+    struct connection base;
+    uint8_t state, quiesce;
+    bool attentive; /* in the endpoint's list of connections with events that come from no lane */
+    bool writable;  /* EVENT_WRITABLE is due */
+    weft_status failure;
+    uint64_t failing_since_ns;
+    uint32_t failing_polls;
+    TAILQ_ENTRY(tcp_connection) attention_link;
+
+    uint32_t lane_count;
+    struct tcp_lane *lanes; /* NULL until connected */
+
+    /* Tags of EVENT_LOCAL_DONE; done_reserved counts those of puts in the queues as well. */
+    uint32_t done_head, done_tail, done_reserved;
+    uint32_t done_tags[TCP_DONE_ENTRIES];
+
+    /* While connecting */
+    uint32_t attempt;
+    bool attempt_known, go_sent;
+    struct tcp_greeting placed[TCP_MAX_LANES];  /* by lane */
+    struct tcp_greeting waiting[TCP_MAX_LANES]; /* accepting: sockets that have not said hello */
+};
+TAILQ_HEAD(tcp_connection_list, tcp_connection);
+
+/* A socket of an ended connection whose last bytes have not been acknowledged. */
+struct tcp_closing {
+    int fd;
+    uint64_t give_up_ns;
+};
+
+struct tcp_endpoint {
+    struct endpoint base;
+    struct tcp_config config;
+    struct rendezvous rendezvous;
+    int epoll;
+    uint64_t now_ns, watched_at_ns;
+    uint32_t polls_unwatched;
+    uint32_t attempts;   /* made to connect, as the dialling side */
+    uint32_t lane_count; /* of all connections, without ended ones */
+    struct tcp_lane_list ready, sending;
+    struct tcp_connection_list attention;
+    struct tcp_closing *closing;
+    size_t closing_count;
+    struct tcp_connection *of_peer[]; /* rank_count */
+};
+
+static inline struct tcp_connection *tcp_connection_of(struct connection *connection)
+{
+    return (struct tcp_connection *)connection;
+}
+static inline struct tcp_endpoint *tcp_endpoint_of(struct endpoint *endpoint)
+{
+    return (struct tcp_endpoint *)endpoint;
+}
+static inline struct tcp_endpoint *tcp_endpoint_of_connection(const struct tcp_connection *connection)
+{
+    return tcp_endpoint_of(connection->base.endpoint);
+}
+
+/* socket.c: what is asked of sockets beside sending and receiving */
+
+weft_status tcp_status_of_errno(int error);
+/* Options of a socket that the rendezvous has given. WEFT_UNSUPPORTED: it is no stream socket. */
+weft_status tcp_socket_prepare(int fd, const struct tcp_config *config);
+/* Has the peer's kernel been silent for @p keepalive_ns although we wait for its answer? */
+bool tcp_socket_silent(int fd, uint64_t keepalive_ns);
+/* Has the peer's kernel acknowledged all that was sent, or the peer ended the connection too? Discards input. */
+bool tcp_socket_finished(int fd);
+
+/* handshake.c */
+weft_status tcp_connect_advance(struct connection *connection, uint64_t now_ns);
+/* Close the sockets of a connection that is not complete. */
+void tcp_greetings_close(struct tcp_connection *connection);
+
+/* send.c */
+size_t tcp_put(struct connection *connection, const struct put *puts, size_t count);
+/* Hand to the kernel what it takes. */
+void tcp_lane_flush(struct tcp_lane *lane);
+/* Queue a frame without payload. False: no room. */
+bool tcp_lane_send_control(struct tcp_lane *lane, enum tcp_frame_kind kind);
+/* Forget what is queued. True: a frame is cut in the middle, so that nothing may follow on this lane. */
+bool tcp_lane_drop_output(struct tcp_lane *lane);
+
+/* receive.c */
+
+/* Events of what has come over a lane, at most @p max. Takes the lane off the ready list if nothing more is there. */
+size_t tcp_lane_receive(struct tcp_lane *lane, struct event *events, size_t max);
+/* Is there still anything to be read for? */
+bool tcp_lane_reads(const struct tcp_lane *lane);
+
+/* progress.c */
+size_t tcp_poll(struct endpoint *endpoint, struct event *events, size_t max, uint64_t now_ns);
+weft_status tcp_arm(struct endpoint *endpoint, int *fd);
+weft_status tcp_quiesce(struct connection *connection);
+/* Begin to watch a lane; its descriptor is set. */
+weft_status tcp_lane_watch(struct tcp_lane *lane);
+void tcp_lane_unwatch(struct tcp_lane *lane);
+void tcp_lane_set_ready(struct tcp_lane *lane, bool ready);
+void tcp_lane_set_sending(struct tcp_lane *lane, bool sending);
+/* Have the connection looked at by the next poll. */
+void tcp_connection_attend(struct tcp_connection *connection);
+/* EVENT_FAILED becomes due. Ignored unless it is the first time. */
+void tcp_connection_fail(struct tcp_connection *connection, weft_status status);
+/* The peer has asked for quiet. */
+void tcp_connection_stop(struct tcp_connection *connection);
+/* A lane has become quiet or has ended. */
+void tcp_connection_check_quiet(struct tcp_connection *connection);
+
+static inline struct event tcp_event(const struct tcp_connection *connection, enum event_kind kind, uint32_t tag)
+{
+    return (struct event){.kind = (uint8_t)kind, .peer = connection->base.peer, .tag = tag};
+}
+#endif
