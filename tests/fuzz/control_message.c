@@ -27,6 +27,12 @@ static void check_same_again(const struct message *message)
     PROMISE(memcmp(message, &again, sizeof again) == 0);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static struct signature_ring ring;
