@@ -53,7 +53,7 @@ static void an_empty_environment_gives_the_defaults(void **state)
     assert_int_equal(config.slice_bytes, 0);
     assert_int_equal(config.slot_depth, 4);
     assert_false(config.verify);
-    assert_int_equal(config.spin_ns, 20000);
+    assert_int_equal(config.spin_ns, 3000);
     assert_false(config.progress_thread);
     assert_int_equal(config.simd, SIMD_AUTO);
 }
