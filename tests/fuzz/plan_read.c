@@ -4,12 +4,6 @@
 
 #include "tests/fuzz/target.h"
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-    (void)argc, (void)argv;
-    return 0;
-}
-
 /* A plan's text form is the only one it has: printing what was read and reading that gives the same plan. */
 static void expect_round_trip(const weft_plan *plan)
 {

@@ -8,6 +8,8 @@
 
 #include "tests/fuzz/target.h"
 
+#pragma weak LLVMFuzzerInitialize /* a target may do without, as with libFuzzer */
+
 /* The whole file, to be freed; NULL, with a message, when it cannot be read. */
 static uint8_t *file_read(const char *path, size_t *size)
 {
@@ -53,7 +55,7 @@ static int path_replay(const char *path)
 
 int main(int argc, char **argv)
 {
-    LLVMFuzzerInitialize(&argc, &argv);
+    if (LLVMFuzzerInitialize) LLVMFuzzerInitialize(&argc, &argv);
     int count = 0;
     for (int i = 1; i < argc; i++) {
         int more = path_replay(argv[i]);
