@@ -5,6 +5,8 @@
  * The tests of conformance_tests[] drive all ranks from one thread and let time pass through the backend, so that they
  * run under a virtual clock as well. struct traffic is one rank's share of a random exchange among all ranks: it runs
  * in such a test, or one in each thread or process.
+ *
+ * Beside the rules they take for granted that a connection holds less than 8192 notifications that nobody polls.
  */
 #ifndef TRANSPORT_CONFORMANCE_H
 #define TRANSPORT_CONFORMANCE_H
