@@ -31,8 +31,8 @@
 
 /*
  * How an endpoint reaches a peer before the transport itself can: a connected, authenticated, non-blocking stream
- * socket (Unix domain where both share a host). Both sides ask; who dials and who accepts is not the transport's
- * business. WEFT_IN_PROGRESS: ask again. WEFT_OK: *fd is the caller's to close.
+ * socket (Unix domain where both share a host). Both sides ask, as often as they need sockets; the lower rank dials, and
+ * the other gets what was dialled, in any order. WEFT_IN_PROGRESS: ask again. WEFT_OK: *fd is the caller's to close.
  */
 struct rendezvous {
     weft_status (*reach)(void *context, uint32_t peer, int *fd);

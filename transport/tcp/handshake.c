@@ -109,34 +109,36 @@ static weft_status hello_receive(const struct tcp_connection *connection, struct
 }
 
 /* The dialling side: WEFT_OK when this lane's answer is there. */
-static weft_status dial_lane(struct tcp_connection *connection, uint32_t lane)
+static weft_status dial_lane(struct tcp_connection *connection, uint32_t lane, struct tcp_hello *answer)
 {
     struct tcp_greeting *greeting = &connection->placed[lane];
-    struct tcp_hello hello;
     weft_status status;
 
     if (greeting->fd < 0 && (status = reach(connection, greeting)) != WEFT_OK) return status;
     if ((status = hello_send(connection, lane)) != WEFT_OK) return status;
-    if ((status = hello_receive(connection, greeting, &hello)) != WEFT_OK) return status;
-    if (hello.attempt != connection->attempt || hello.lane != lane || hello.lanes != connection->lane_count ||
-        (lane > 0 && hello.granted_bytes != connection->base.remote_bytes))
+    if ((status = hello_receive(connection, greeting, answer)) != WEFT_OK) return status;
+    if (answer->attempt != connection->attempt || answer->lane != lane || answer->lanes != connection->lane_count)
         return refuse(connection, WEFT_PROTOCOL_ERROR, "answers what it was not asked");
-    connection->base.remote_bytes = hello.granted_bytes;
     return WEFT_OK;
 }
 
+/* All at once: the other side answers none before it has all. */
 static weft_status dial(struct tcp_connection *connection)
 {
-    weft_status waiting = WEFT_OK;
+    struct tcp_hello answers[TCP_MAX_LANES] = {{0}};
+    bool waiting = false;
 
     for (uint32_t lane = 0; lane < connection->lane_count; lane++) {
-        const weft_status status = dial_lane(connection, lane);
+        const weft_status status = dial_lane(connection, lane, &answers[lane]);
         if (status > WEFT_IN_PROGRESS) return status;
-        /* All are dialled at once, but remote_bytes is lane 0's to say first. */
-        if (status == WEFT_IN_PROGRESS && lane == 0) return status;
-        if (status == WEFT_IN_PROGRESS) waiting = status;
+        waiting |= status == WEFT_IN_PROGRESS;
     }
-    if (waiting) return waiting;
+    if (waiting) return WEFT_IN_PROGRESS;
+    for (uint32_t lane = 1; lane < connection->lane_count; lane++) {
+        if (answers[lane].granted_bytes != answers[0].granted_bytes)
+            return refuse(connection, WEFT_PROTOCOL_ERROR, "says different things of one connection");
+    }
+    connection->base.remote_bytes = answers[0].granted_bytes;
     if (send(connection->placed[0].fd, &(char){TCP_GO}, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         return status_of_socket_errno(errno);
     return WEFT_OK;

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -72,40 +71,6 @@ static void lane_finish_output(struct tcp_lane *lane, uint64_t until_ns)
     }
 }
 
-static void closing_remove(struct tcp_endpoint *endpoint, size_t index)
-{
-    close(endpoint->closing[index].fd);
-    endpoint->closing[index] = endpoint->closing[--endpoint->closing_count];
-}
-
-static void closing_reap(struct tcp_endpoint *endpoint, uint64_t now_ns)
-{
-    for (size_t i = endpoint->closing_count; i-- > 0;) {
-        if (now_ns >= endpoint->closing[i].give_up_ns || tcp_socket_finished(endpoint->closing[i].fd))
-            closing_remove(endpoint, i);
-    }
-}
-
-/*
- * End a socket so that what the kernel holds of ours still gets there. A plain close() while input is unread, or comes
- * later, sends a reset that discards it; SO_LINGER neither helps against that nor keeps a non-blocking socket from
- * blocking. So the socket stays, ended in our direction, until the peer has acknowledged everything.
- */
-static void socket_end(struct tcp_endpoint *endpoint, int fd)
-{
-    (void)shutdown(fd, SHUT_WR);
-    if (!tcp_socket_finished(fd)) {
-        const size_t bytes = (endpoint->closing_count + 1) * sizeof *endpoint->closing;
-        struct tcp_closing *more = realloc(endpoint->closing, bytes);
-        if (more) {
-            more[endpoint->closing_count++] = (struct tcp_closing){fd, clock_now_ns() + endpoint->config.linger_ns};
-            endpoint->closing = more;
-            return;
-        }
-    }
-    close(fd);
-}
-
 static void tcp_disconnect(struct connection *base)
 {
     struct tcp_connection *connection = tcp_connection_of(base);
@@ -125,10 +90,10 @@ static void tcp_disconnect(struct connection *base)
         if (connection->lanes[i].ended || connection->failure == WEFT_PROTOCOL_ERROR)
             close(connection->lanes[i].fd);
         else
-            socket_end(endpoint, connection->lanes[i].fd);
+            tcp_socket_end(endpoint, connection->lanes[i].fd);
     }
     if (connection->attentive) TAILQ_REMOVE(&endpoint->attention, connection, attention_link);
-    closing_reap(endpoint, clock_now_ns());
+    tcp_closing_reap(endpoint, clock_now_ns());
     free(connection->lanes);
     (void)munmap(base->granted, mapped_bytes(base->granted_bytes));
     endpoint->of_peer[base->peer] = NULL;
@@ -140,7 +105,7 @@ static void tcp_endpoint_destroy(struct endpoint *base)
     struct tcp_endpoint *endpoint = tcp_endpoint_of(base);
 
     /* A peer that lives on without polling acknowledges within its kernel's 40 ms of delay. */
-    while (closing_reap(endpoint, clock_now_ns()), endpoint->closing_count > 0) (void)poll(NULL, 0, 1);
+    while (tcp_closing_reap(endpoint, clock_now_ns()), endpoint->closing_count > 0) (void)poll(NULL, 0, 1);
     free(endpoint->closing);
     close(endpoint->epoll);
     free(endpoint);
@@ -180,12 +145,12 @@ weft_status tcp_endpoint_create(const struct tcp_config *config, struct rendezvo
         free(made);
         return diagnose(diagnostic, status, "tcp: no descriptor to wait on: %s (raise `ulimit -n`)", strerror(errno));
     }
-    made->base =
-        (struct endpoint){.ops = &tcp_ops, .rank = config->rank, .rank_count = config->rank_count};
+    made->base = (struct endpoint){.ops = &tcp_ops, .rank = config->rank, .rank_count = config->rank_count};
     made->config = *config;
     if (made->config.lanes == 0) made->config.lanes = TCP_DEFAULT_LANES;
     if (made->config.linger_ns == 0) made->config.linger_ns = DEFAULT_LINGER_NS;
     made->rendezvous = rendezvous;
+    TAILQ_INIT(&made->watched);
     TAILQ_INIT(&made->ready);
     TAILQ_INIT(&made->sending);
     TAILQ_INIT(&made->attention);

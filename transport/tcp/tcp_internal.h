@@ -52,7 +52,7 @@ struct tcp_lane {
     bool blocked;  /* the kernel took less than it was offered */
     bool refused;  /* put() has refused for want of room in the queue */
     bool in_frame; /* `frame` has not been received wholly, or its notification not been given */
-    TAILQ_ENTRY(tcp_lane) ready_link, sending_link;
+    TAILQ_ENTRY(tcp_lane) watched_link, ready_link, sending_link;
 
     uint32_t head, tail; /* of queue, both counting up */
     uint64_t head_sent;  /* bytes of the frame at the head that have gone, its header included */
@@ -92,7 +92,7 @@ struct tcp_connection {
 
     /* While connecting */
     uint32_t attempt;
-    bool attempt_known, go_sent;
+    bool attempt_known;
     struct tcp_greeting placed[TCP_MAX_LANES];  /* by lane */
     struct tcp_greeting waiting[TCP_MAX_LANES]; /* accepting: sockets that have not said hello */
 };
@@ -109,11 +109,10 @@ struct tcp_endpoint {
     struct tcp_config config;
     struct rendezvous rendezvous;
     int epoll;
-    uint64_t now_ns, watched_at_ns;
-    uint32_t polls_unwatched;
-    uint32_t attempts;   /* made to connect, as the dialling side */
-    uint32_t lane_count; /* of all connections, without ended ones */
-    struct tcp_lane_list ready, sending;
+    uint64_t now_ns, looked_at_ns;
+    uint32_t attempts; /* made to connect, as the dialling side */
+    uint32_t watched_count;
+    struct tcp_lane_list watched, ready, sending;
     struct tcp_connection_list attention;
     struct tcp_closing *closing;
     size_t closing_count;
@@ -154,33 +153,45 @@ size_t tcp_put(struct connection *connection, const struct put *puts, size_t cou
 void tcp_lane_flush(struct tcp_lane *lane);
 /* Queue a frame without payload. False: no room. */
 bool tcp_lane_send_control(struct tcp_lane *lane, enum tcp_frame_kind kind);
-/* Forget what is queued. True: a frame is cut in the middle, so that nothing may follow on this lane. */
+/* Forget what is queued. True: a frame was cut in the middle, so that nothing may follow on this lane. */
 bool tcp_lane_drop_output(struct tcp_lane *lane);
+/* Make EVENT_WRITABLE due if there is room again for what was refused. */
+void tcp_connection_check_room(struct tcp_connection *connection);
 
 /* receive.c */
 
-/* Events of what has come over a lane, at most @p max. Takes the lane off the ready list if nothing more is there. */
+/* Events of what has come over a lane, at most @p max. Takes the lane off the ready list once it is drained. */
 size_t tcp_lane_receive(struct tcp_lane *lane, struct event *events, size_t max);
-/* Is there still anything to be read for? */
-bool tcp_lane_reads(const struct tcp_lane *lane);
 
 /* progress.c */
 size_t tcp_poll(struct endpoint *endpoint, struct event *events, size_t max, uint64_t now_ns);
 weft_status tcp_arm(struct endpoint *endpoint, int *fd);
-weft_status tcp_quiesce(struct connection *connection);
-/* Begin to watch a lane; its descriptor is set. */
 weft_status tcp_lane_watch(struct tcp_lane *lane);
+/* Before its descriptor is closed, in any case. */
 void tcp_lane_unwatch(struct tcp_lane *lane);
 void tcp_lane_set_ready(struct tcp_lane *lane, bool ready);
 void tcp_lane_set_sending(struct tcp_lane *lane, bool sending);
 /* Have the connection looked at by the next poll. */
 void tcp_connection_attend(struct tcp_connection *connection);
+
+/* ending.c */
+weft_status tcp_quiesce(struct connection *connection);
 /* EVENT_FAILED becomes due. Ignored unless it is the first time. */
 void tcp_connection_fail(struct tcp_connection *connection, weft_status status);
+/* The peer broke the protocol. @p reason: the end of a sentence about it. */
+void tcp_connection_refuse(struct tcp_connection *connection, const char *reason);
+/* The socket has come to its end, or to an error. */
+void tcp_lane_end(struct tcp_lane *lane);
 /* The peer has asked for quiet. */
 void tcp_connection_stop(struct tcp_connection *connection);
-/* A lane has become quiet or has ended. */
-void tcp_connection_check_quiet(struct tcp_connection *connection);
+/* The peer has said that nothing follows on this lane. */
+void tcp_lane_quiet(struct tcp_lane *lane);
+/* Can EVENT_FAILED be told? */
+bool tcp_connection_is_over(struct tcp_connection *connection);
+/* Close sockets of ended connections that have nothing left to do. */
+void tcp_closing_reap(struct tcp_endpoint *endpoint, uint64_t now_ns);
+/* End a socket so that what the kernel holds of ours still gets there; takes @p fd. */
+void tcp_socket_end(struct tcp_endpoint *endpoint, int fd);
 
 static inline struct event tcp_event(const struct tcp_connection *connection, enum event_kind kind, uint32_t tag)
 {
