@@ -40,8 +40,10 @@ static const struct status_words statuses[] = {
      "The operating system refused what should have worked; the log says which call, make a new communicator."},
 };
 
-static const char *const dtype_names[WEFT_DTYPE_COUNT] = {"float32",  "float64", "float16",
-                                                          "bfloat16", "int32",   "int64"};
+static const char *const dtype_names[WEFT_DTYPE_COUNT] = {
+    "float32", "float64", "float16", "bfloat16", "int32",       "int64",
+    "int8",    "uint8",   "uint32",  "uint64",   "float8_e4m3", "float8_e5m2",
+};
 static const char *const op_names[WEFT_OP_COUNT] = {"sum", "prod", "min", "max", "avg"};
 static const char *const collective_names[WEFT_COLLECTIVE_COUNT] = {"all_reduce", "broadcast", "barrier"};
 static const char *const algorithm_names[WEFT_ALGORITHM_COUNT] = {"auto", "ring", "tree"};
@@ -135,7 +137,7 @@ weft_status weft_algorithm_parse(const char *name, weft_algorithm *algorithm)
 
 size_t weft_dtype_size(weft_dtype dtype)
 {
-    static const uint8_t sizes[WEFT_DTYPE_COUNT] = {4, 8, 2, 2, 4, 8};
+    static const uint8_t sizes[WEFT_DTYPE_COUNT] = {4, 8, 2, 2, 4, 8, 1, 1, 4, 8, 1, 1};
     return (unsigned)dtype < WEFT_DTYPE_COUNT ? sizes[dtype] : 0;
 }
 

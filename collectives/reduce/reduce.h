@@ -3,15 +3,16 @@
  * The arithmetic: combine any number of sources, in the given order, into any number of destinations, reading each
  * source once and writing each destination once. One source without a divisor is a copy of bytes.
  *
- * For 16-bit floats the sources of one call are combined in float32 and rounded once per call, to nearest, ties to
- * even; all other types are combined in themselves, left to right: ((s0 op s1) op s2) ...
+ * For 16- and 8-bit floats the sources of one call are combined in float32 and rounded once per call, to nearest, ties
+ * to even; all other types are combined in themselves, left to right: ((s0 op s1) op s2) ...
  *
  * Results are bitwise the same whatever the processor, vector width, alignment and length:
  *   - no fused multiply-add, no flush to zero (the caller's rounding mode is the default one, to nearest);
  *   - a result that is not a number is the one positive quiet NaN with an empty payload (0x7fc00000 in float32): which
  *     payload survives a sum is up to the processor and to the order a compiler gives the operands;
+ *   - 8-bit floats saturate: what is too large, infinities included, becomes the largest number of its sign;
  *   - min and max return a NaN if any contribution is one, and hold -0 to be less than +0;
- *   - integer sums and products wrap; an integer average divides the wrapped sum, truncating towards zero;
+ *   - integer sums and products wrap in their type; an average divides the wrapped sum, truncating towards zero;
  *   - a float average is a true division by the divisor, not a product with its reciprocal.
  */
 #ifndef COLLECTIVES_REDUCE_H

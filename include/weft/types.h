@@ -68,6 +68,12 @@ typedef enum weft_status_group_kind {
 
 /**
  * Element types. The names are those of IEEE 754 interchange formats and C; bfloat16 is the upper half of a float32.
+ *
+ * float8_e4m3 and float8_e5m2 are those of the OCP 8-bit Floating Point Specification (OFP8), revision 1.0, 2023: e4m3
+ * has no infinities, S.1111.111 is its NaN and 448 its largest number; e5m2 is the upper half of a float16. Results are
+ * rounded to them as in the specification's saturating mode, to nearest, ties to even: what is too large, infinities
+ * included, becomes the largest number of its sign (448, 57344), and a NaN stays one. So do CUDA's conversions and
+ * NCCL. A caller who looks for overflow has to look before the reduction: not even an infinity of e5m2 outlives one.
  */
 typedef enum weft_dtype {
     WEFT_FLOAT32 = 0,
@@ -76,13 +82,21 @@ typedef enum weft_dtype {
     WEFT_BFLOAT16 = 3,
     WEFT_INT32 = 4,
     WEFT_INT64 = 5,
+    WEFT_INT8 = 6,
+    WEFT_UINT8 = 7,
+    WEFT_UINT32 = 8,
+    WEFT_UINT64 = 9,
+    WEFT_FLOAT8_E4M3 = 10,
+    WEFT_FLOAT8_E5M2 = 11,
     WEFT_DTYPE_COUNT
 } weft_dtype;
 
 /**
- * Reductions. Integer sums and products wrap around (two's complement). An average is the sum divided once by the
- * number of ranks: in floating point for floats, truncating towards zero for integers. min and max of floats return a
- * NaN if any contribution is one.
+ * Reductions. Integer sums and products wrap around in their own type, the narrow ones too. An average is that sum
+ * divided once by the number of ranks: in floating point for floats, truncating towards zero for integers; so int8's
+ * average of 100 and 100 is -28. Unsigned types are compared and divided as unsigned. min and max of floats return a
+ * NaN if any contribution is one. 16- and 8-bit floats are combined in float32; partial results that travel between
+ * ranks are rounded to the type.
  */
 typedef enum weft_op {
     WEFT_SUM = 0,

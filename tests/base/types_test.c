@@ -74,6 +74,7 @@ static void names_read_back_as_what_they_name(void **state)
         assert_int_equal(algorithm, i);
     }
     assert_string_equal(weft_dtype_name(WEFT_BFLOAT16), "bfloat16");
+    assert_string_equal(weft_dtype_name(WEFT_FLOAT8_E5M2), "float8_e5m2");
     assert_string_equal(weft_op_name(WEFT_AVG), "avg");
     assert_string_equal(weft_algorithm_name(WEFT_ALGORITHM_TREE), "tree");
     assert_string_equal(weft_collective_name(WEFT_ALL_REDUCE), "all_reduce");
@@ -121,6 +122,12 @@ static void sizes_are_those_of_the_formats(void **state)
     assert_int_equal(weft_dtype_size(WEFT_BFLOAT16), 2);
     assert_int_equal(weft_dtype_size(WEFT_INT32), 4);
     assert_int_equal(weft_dtype_size(WEFT_INT64), 8);
+    assert_int_equal(weft_dtype_size(WEFT_INT8), 1);
+    assert_int_equal(weft_dtype_size(WEFT_UINT8), 1);
+    assert_int_equal(weft_dtype_size(WEFT_UINT32), 4);
+    assert_int_equal(weft_dtype_size(WEFT_UINT64), 8);
+    assert_int_equal(weft_dtype_size(WEFT_FLOAT8_E4M3), 1);
+    assert_int_equal(weft_dtype_size(WEFT_FLOAT8_E5M2), 1);
 }
 
 static void the_version_is_that_of_the_header(void **state)

@@ -4,47 +4,72 @@
 #include <math.h>
 #include <string.h>
 
-const struct float_format format_float16 = {11, -14, 15};
-const struct float_format format_bfloat16 = {8, -126, 127};
+__extension__ typedef __int128 wide_integer;
+
+const struct float_format format_float16 = {16, 11, -14, 0x7bff, 0x7e00, true, false};
+const struct float_format format_bfloat16 = {16, 8, -126, 0x7f7f, 0x7fc0, true, false};
+const struct float_format format_float8_e4m3 = {8, 4, -6, 0x7e, 0x7f, false, true};
+const struct float_format format_float8_e5m2 = {8, 3, -14, 0x7b, 0x7e, true, true};
 
 static const struct float_format *format_of(weft_dtype dtype)
 {
-    return dtype == WEFT_FLOAT16 ? &format_float16 : &format_bfloat16;
+    switch (dtype) {
+    case WEFT_FLOAT16:
+        return &format_float16;
+    case WEFT_BFLOAT16:
+        return &format_bfloat16;
+    case WEFT_FLOAT8_E4M3:
+        return &format_float8_e4m3;
+    default:
+        return &format_float8_e5m2;
+    }
 }
 
 double format_decode(const struct float_format *format, uint16_t bits)
 {
     int fraction_bits = format->precision - 1;
+    int magnitude = bits & ((1 << (format->width - 1)) - 1);
     int fraction = bits & ((1 << fraction_bits) - 1);
-    int exponent = (bits & 0x7fff) >> fraction_bits;
-    double sign = bits & 0x8000 ? -1 : 1;
+    int exponent = magnitude >> fraction_bits;
+    double sign = magnitude == bits ? 1 : -1;
     if (exponent == 0) return sign * ldexp(fraction, format->minimum_exponent - fraction_bits);
-    if (exponent > format->maximum_exponent - format->minimum_exponent + 1) return fraction ? NAN : sign * INFINITY;
+    if (magnitude > format->largest)
+        return format->has_infinity && magnitude == format->largest + 1 ? sign * INFINITY : NAN;
     return sign * ldexp(fraction + (1 << fraction_bits), exponent - 1 + format->minimum_exponent - fraction_bits);
 }
 
 uint16_t format_encode(const struct float_format *format, double value)
 {
     int fraction_bits = format->precision - 1;
-    int infinity = (format->maximum_exponent - format->minimum_exponent + 2) << fraction_bits;
-    if (isnan(value)) return (uint16_t)(infinity | 1 << (fraction_bits - 1));
+    int overflow = format->saturates ? format->largest : format->largest + 1;
+    if (isnan(value)) return (uint16_t)format->nan;
 
-    int sign = signbit(value) ? 0x8000 : 0;
+    int sign = signbit(value) ? 1 << (format->width - 1) : 0;
     double magnitude = fabs(value);
     if (magnitude == 0) return (uint16_t)sign;
-    if (isinf(magnitude)) return (uint16_t)(sign | infinity);
+    if (isinf(magnitude)) return (uint16_t)(sign | overflow);
 
     int exponent = ilogb(magnitude);
     if (exponent < format->minimum_exponent) exponent = format->minimum_exponent;
     double units = nearbyint(ldexp(magnitude, fraction_bits - exponent)); /* of the last place; exact but for this */
     /* A carry out of the significand is a carry into the exponent; a missing hidden bit makes the exponent 0. */
     int bits = ((exponent - format->minimum_exponent) << fraction_bits) + (int)units;
-    return (uint16_t)(sign | (bits > infinity ? infinity : bits));
+    return (uint16_t)(sign | (bits > format->largest ? overflow : bits));
 }
 
 bool dtype_is_float(weft_dtype dtype)
 {
-    return dtype != WEFT_INT32 && dtype != WEFT_INT64;
+    switch (dtype) {
+    case WEFT_INT8:
+    case WEFT_UINT8:
+    case WEFT_INT32:
+    case WEFT_UINT32:
+    case WEFT_INT64:
+    case WEFT_UINT64:
+        return false;
+    default:
+        return true;
+    }
 }
 
 static uint64_t element_bits(weft_dtype dtype, const void *array, size_t at)
@@ -53,8 +78,10 @@ static uint64_t element_bits(weft_dtype dtype, const void *array, size_t at)
     uint16_t half;
     uint32_t word;
     uint64_t wide;
-    const char *from = (const char *)array + at * size;
+    const uint8_t *from = (const uint8_t *)array + at * size;
     switch (size) {
+    case 1:
+        return *from;
     case 2:
         memcpy(&half, from, size);
         return half;
@@ -70,9 +97,11 @@ static uint64_t element_bits(weft_dtype dtype, const void *array, size_t at)
 static void element_set(weft_dtype dtype, void *array, size_t at, uint64_t bits)
 {
     size_t size = weft_dtype_size(dtype);
+    uint8_t byte = (uint8_t)bits;
     uint16_t half = (uint16_t)bits;
     uint32_t word = (uint32_t)bits;
-    memcpy((char *)array + at * size, size == 2 ? (void *)&half : size == 4 ? (void *)&word : (void *)&bits, size);
+    const void *const from[] = {[1] = &byte, [2] = &half, [4] = &word, [8] = &bits};
+    memcpy((char *)array + at * size, from[size], size);
 }
 
 double element_value(weft_dtype dtype, const void *array, size_t at)
@@ -129,17 +158,36 @@ static double combine_float64(weft_op op, double a, double b)
     }
 }
 
-static int64_t combine_integer(weft_op op, int64_t a, int64_t b)
+/* The integer of the type that has these bits, or these after those that do not fit were dropped. */
+static wide_integer integer_value(weft_dtype dtype, uint64_t bits)
+{
+    switch (dtype) {
+    case WEFT_INT8:
+        return (int8_t)bits;
+    case WEFT_UINT8:
+        return (uint8_t)bits;
+    case WEFT_INT32:
+        return (int32_t)bits;
+    case WEFT_UINT32:
+        return (uint32_t)bits;
+    case WEFT_INT64:
+        return (int64_t)bits;
+    default:
+        return bits;
+    }
+}
+
+static uint64_t combine_integer(weft_op op, wide_integer a, wide_integer b)
 {
     switch (op) {
     case WEFT_PROD:
-        return (int64_t)((uint64_t)a * (uint64_t)b);
+        return (uint64_t)a * (uint64_t)b;
     case WEFT_MIN:
-        return a < b ? a : b;
+        return (uint64_t)(a < b ? a : b);
     case WEFT_MAX:
-        return a > b ? a : b;
+        return (uint64_t)(a > b ? a : b);
     default:
-        return (int64_t)((uint64_t)a + (uint64_t)b);
+        return (uint64_t)a + (uint64_t)b;
     }
 }
 
@@ -170,14 +218,12 @@ static uint64_t combined_float32(weft_dtype dtype, weft_op op, const struct redu
 
 static uint64_t combined_integer(weft_dtype dtype, weft_op op, const struct reduce_call *call, size_t at)
 {
-    int64_t value = 0;
-    for (uint32_t i = 0; i < call->source_count; i++) {
-        uint64_t bits = element_bits(dtype, call->sources[i], at);
-        int64_t operand = dtype == WEFT_INT32 ? (int32_t)bits : (int64_t)bits;
-        value = i == 0 ? operand : combine_integer(op, value, operand);
-        if (dtype == WEFT_INT32) value = (int32_t)value;
+    wide_integer value = integer_value(dtype, element_bits(dtype, call->sources[0], at));
+    for (uint32_t i = 1; i < call->source_count; i++) {
+        wide_integer operand = integer_value(dtype, element_bits(dtype, call->sources[i], at));
+        value = integer_value(dtype, combine_integer(op, value, operand));
     }
-    if (call->divisor > 1) value /= (int64_t)call->divisor;
+    if (call->divisor > 1) value /= call->divisor;
     return (uint64_t)value;
 }
 
@@ -220,7 +266,7 @@ static uint64_t bits_of(weft_dtype dtype, double value)
 static uint64_t edge_bits(weft_dtype dtype, struct random *random)
 {
     int width = (int)weft_dtype_size(dtype) * 8;
-    int fraction_bits = dtype == WEFT_FLOAT64 ? 52 : dtype == WEFT_FLOAT16 ? 10 : dtype == WEFT_BFLOAT16 ? 7 : 23;
+    int fraction_bits = dtype == WEFT_FLOAT64 ? 52 : dtype == WEFT_FLOAT32 ? 23 : format_of(dtype)->precision - 1;
     uint64_t sign = UINT64_C(1) << (width - 1);
     uint64_t least_normal = UINT64_C(1) << fraction_bits;
     uint64_t infinity = (sign - 1) & ~(least_normal - 1);
@@ -258,7 +304,7 @@ void fill_wild(weft_dtype dtype, struct random *random, void *array, size_t coun
 void fill_tame(weft_dtype dtype, struct random *random, void *array, size_t count)
 {
     for (size_t at = 0; at < count; at++) {
-        double magnitude = dtype_is_float(dtype) ? 0.5 + 1.5 * random_unit(random) : (double)random_below(random, 100);
+        double magnitude = dtype_is_float(dtype) ? 0.5 + 1.25 * random_unit(random) : (double)random_below(random, 100);
         element_set(dtype, array, at, bits_of(dtype, random_below(random, 2) ? magnitude : -magnitude));
     }
 }

@@ -9,16 +9,19 @@
 #include "base/random.h"
 #include "collectives/reduce/reduce.h"
 
-/* A binary floating-point format of IEEE 754's kind. */
+/* A binary floating-point format of IEEE 754's kind: a sign, an exponent and a fraction, with subnormals. */
 struct float_format {
+    int width;            /* bits */
     int precision;        /* bits of the significand, the hidden one included */
     int minimum_exponent; /* of the least normal number */
-    int maximum_exponent;
+    int largest, nan;     /* bits of the largest number and of the one NaN that results are given */
+    bool has_infinity;    /* the bits after the largest number's */
+    bool saturates;       /* what is too large becomes the largest number */
 };
-extern const struct float_format format_float16, format_bfloat16;
+extern const struct float_format format_float16, format_bfloat16, format_float8_e4m3, format_float8_e5m2;
 
 double format_decode(const struct float_format *format, uint16_t bits);
-/* To nearest, ties to even; NaN becomes the positive quiet NaN with an empty payload. */
+/* To nearest, ties to even. */
 uint16_t format_encode(const struct float_format *format, double value);
 
 bool dtype_is_float(weft_dtype dtype);
@@ -30,6 +33,6 @@ void reference_combine(weft_dtype dtype, weft_op op, const struct reduce_call *c
 
 /* Fill with zeros of both signs, subnormals, infinities, NaNs, extremes, small numbers and arbitrary bits. */
 void fill_wild(weft_dtype dtype, struct random *random, void *array, size_t count);
-/* Fill with numbers whose sums and products of ten neither overflow nor underflow: 1/2 <= |x| < 2, or |x| < 100. */
+/* Fill with numbers whose sums and products of nine do not overflow: 1/2 <= |x| < 7/4, or |x| < 100. */
 void fill_tame(weft_dtype dtype, struct random *random, void *array, size_t count);
 #endif

@@ -144,16 +144,20 @@ static void trial_run(const struct trial *trial)
 
 static void for_each_shape(void (*body)(struct trial *trial))
 {
+    const uint32_t source_counts[] = {1, 2, 3, 5, MAX_SOURCES};
     uint64_t seed = 1;
     for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++) {
         for (int op = 0; op < WEFT_OP_COUNT; op++) {
-            for (uint32_t sources = 1; sources <= MAX_SOURCES; sources++) {
+            for (size_t i = 0; i < sizeof source_counts / sizeof source_counts[0]; i++) {
+                uint32_t sources = source_counts[i];
                 for (uint32_t destinations = 1; destinations <= MAX_DESTINATIONS; destinations++) {
                     struct trial trial = {.dtype = (weft_dtype)dtype,
                                           .op = (weft_op)op,
                                           .source_count = sources,
                                           .destination_count = destinations,
-                                          .divisor = op != WEFT_AVG ? 0 : sources == 1 ? 3 : sources,
+                                          .divisor = op != WEFT_AVG ? 0
+                                                     : sources == 1 ? 3
+                                                                    : sources,
                                           .seed = seed++ << 16,
                                           .fill = fill_wild};
                     body(&trial);
@@ -163,10 +167,14 @@ static void for_each_shape(void (*body)(struct trial *trial))
     }
 }
 
-/* Two blocks of the widest kernel and every remainder after them. */
+/* Two blocks of the widest kernel and every remainder after them; of bytes, whose blocks are long, some remainders. */
 static void every_short_length(struct trial *trial)
 {
-    for (trial->count = 0; trial->count <= 160; trial->count++, trial->seed++) trial_run(trial);
+    size_t most = weft_dtype_size(trial->dtype) == 1 ? 600 : 160;
+    for (trial->count = 0; trial->count <= most; trial->seed++) {
+        trial_run(trial);
+        trial->count += trial->count < 160 ? 1 : 13;
+    }
 }
 
 static void short_calls_are_bitwise_right_at_every_level(void **state)
@@ -228,7 +236,7 @@ static long double rounding_bound(int roundings, long double unit)
 /*
  * Sum:  |error| <= gamma(n - 1) * sum |x|          Average: one rounding more, and over n
  * Prod: |error| <= gamma(n - 1) * |product|        with gamma(k) = k u / (1 - k u), u half a unit of the last place.
- * 16-bit floats are combined with float32's u and then rounded once to their own.
+ * 16- and 8-bit floats are combined with float32's u and then rounded once to their own.
  */
 static long double error_bound(const struct trial *trial, const struct reduce_call *call, size_t at, long double exact)
 {
@@ -242,9 +250,18 @@ static long double error_bound(const struct trial *trial, const struct reduce_ca
     if (trial->op == WEFT_AVG) magnitudes /= call->divisor;
     if (trial->op == WEFT_MIN || trial->op == WEFT_MAX) roundings = 0;
     long double bound = rounding_bound(roundings, unit) * magnitudes;
-    if (trial->dtype == WEFT_FLOAT16) bound += 0x1p-11L * (fabsl(exact) + bound) + 0x1p-25L;
-    if (trial->dtype == WEFT_BFLOAT16) bound += 0x1p-8L * (fabsl(exact) + bound) + 0x1p-134L;
-    return bound;
+    switch (trial->dtype) {
+    case WEFT_FLOAT16:
+        return bound + 0x1p-11L * (fabsl(exact) + bound) + 0x1p-25L;
+    case WEFT_BFLOAT16:
+        return bound + 0x1p-8L * (fabsl(exact) + bound) + 0x1p-134L;
+    case WEFT_FLOAT8_E4M3:
+        return bound + 0x1p-4L * (fabsl(exact) + bound) + 0x1p-10L;
+    case WEFT_FLOAT8_E5M2:
+        return bound + 0x1p-3L * (fabsl(exact) + bound) + 0x1p-17L;
+    default:
+        return bound;
+    }
 }
 
 /* In long double, whose own roundings are 2^-11 of float64's. */

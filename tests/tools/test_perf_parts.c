@@ -22,8 +22,16 @@ static double half_read(uint16_t bits)
     return bits >> 15 ? -value : value;
 }
 
+static double e4m3_read(uint8_t bits)
+{
+    int exponent = bits >> 3 & 15, fraction = bits & 7;
+    double value = exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
+    return bits >> 7 ? -value : value;
+}
+
 static double element_read(const void *at, int dtype)
 {
+    uint8_t byte = *(const uint8_t *)at;
     uint16_t half;
     uint32_t word;
     float single;
@@ -48,6 +56,17 @@ static double element_read(const void *at, int dtype)
     case WEFT_INT32:
         memcpy(&small, at, 4);
         return small;
+    case WEFT_UINT32:
+        memcpy(&word, at, 4);
+        return word;
+    case WEFT_INT8:
+        return (int8_t)byte;
+    case WEFT_UINT8:
+        return byte;
+    case WEFT_FLOAT8_E4M3:
+        return e4m3_read(byte);
+    case WEFT_FLOAT8_E5M2:
+        return half_read((uint16_t)(byte << 8));
     default:
         memcpy(&large, at, 8);
         return (double)large;
@@ -57,9 +76,14 @@ static double element_read(const void *at, int dtype)
 /* Is an integer held exactly by the type, so that rounding to it changes nothing? */
 static bool is_exact(double value, int dtype)
 {
-    int bits = dtype == WEFT_FLOAT16 ? 11 : dtype == WEFT_BFLOAT16 ? 8 : dtype == WEFT_FLOAT32 ? 24 : 53;
+    static const int significand_bits[WEFT_DTYPE_COUNT] = {
+        [WEFT_FLOAT32] = 24,    [WEFT_FLOAT16] = 11,    [WEFT_BFLOAT16] = 8,
+        [WEFT_FLOAT8_E4M3] = 4, [WEFT_FLOAT8_E5M2] = 3, [WEFT_INT8] = 7};
+    int bits = significand_bits[dtype] ? significand_bits[dtype] : 53;
     int exponent;
     if (value == 0) return true;
+    if (dtype == WEFT_UINT8) return value >= 0 && value <= UINT8_MAX;
+    if (dtype == WEFT_FLOAT8_E4M3 && fabs(value) > 448) return false;
     double fraction = frexp(value, &exponent);
     double scaled = ldexp(fraction, bits);
     return scaled == floor(scaled) && (dtype != WEFT_FLOAT16 || fabs(value) < 65520);

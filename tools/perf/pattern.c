@@ -18,6 +18,13 @@ static int64_t exact_limit(weft_dtype dtype)
         return 1 << 11;
     case WEFT_BFLOAT16:
         return 1 << 8;
+    case WEFT_FLOAT8_E4M3:
+        return 1 << 4;
+    case WEFT_FLOAT8_E5M2:
+        return 1 << 3;
+    case WEFT_INT8:
+    case WEFT_UINT8:
+        return INT8_MAX;
     default:
         return INT32_MAX;
     }
@@ -50,6 +57,12 @@ static void element_write(void *at, weft_dtype dtype, int64_t value)
         break;
     case WEFT_BFLOAT16:
         bits = float_bits(value, 8, 7);
+        break;
+    case WEFT_FLOAT8_E4M3:
+        bits = float_bits(value, 4, 3);
+        break;
+    case WEFT_FLOAT8_E5M2:
+        bits = float_bits(value, 5, 2);
         break;
     default:
         break;
@@ -92,17 +105,25 @@ static int64_t average_input(weft_dtype dtype, uint64_t rank, uint64_t element, 
     return rank % 2 ? common - deviation : common + deviation;
 }
 
-/* Signs everywhere, and a factor of two from at most six of the ranks, so that a product stays small. */
-static int64_t product_input(uint64_t rank, uint64_t element, uint64_t rank_count)
+static bool is_unsigned(weft_dtype dtype)
 {
-    int64_t sign = mix(rank, element) & 1 ? -1 : 1;
+    return dtype == WEFT_UINT8 || dtype == WEFT_UINT32 || dtype == WEFT_UINT64;
+}
+
+/* Signs everywhere, and a factor of two from at most six of the ranks, so that a product stays small. */
+static int64_t product_input(weft_dtype dtype, uint64_t rank, uint64_t element, uint64_t rank_count)
+{
+    int64_t sign = mix(rank, element) & 1 && !is_unsigned(dtype) ? -1 : 1;
     return (rank + element) % rank_count < 6 ? 2 * sign : sign;
 }
 
+/* Around 0; unsigned, around what 8 and 32 signed bits can hold, so that a signed comparison would go wrong. */
 static int64_t any_input(weft_dtype dtype, uint64_t rank, uint64_t element)
 {
     int64_t bound = exact_limit(dtype) < 1000 ? exact_limit(dtype) : 1000;
-    return (int64_t)(mix(rank, element) % (uint64_t)(2 * bound + 1)) - bound;
+    int64_t value = (int64_t)(mix(rank, element) % (uint64_t)(2 * bound + 1));
+    if (is_unsigned(dtype)) value += exact_limit(dtype);
+    return value - bound;
 }
 
 static int64_t input_value(const struct perf_options *options, uint64_t rank, uint64_t element, uint64_t rank_count)
@@ -115,7 +136,7 @@ static int64_t input_value(const struct perf_options *options, uint64_t rank, ui
     case WEFT_AVG:
         return average_input(dtype, rank, element, rank_count);
     case WEFT_PROD:
-        return product_input(rank, element, rank_count);
+        return product_input(dtype, rank, element, rank_count);
     default:
         return any_input(dtype, rank, element);
     }

@@ -36,11 +36,11 @@ void report_header(const struct perf_options *options, uint32_t rank_count)
     printf("# weft-perf %s: %s, %" PRIu32 " rank%s, transport shm, algorithm %s, %s buffers\n", weft_version(),
            weft_collective_name((weft_collective)options->collective), rank_count, rank_count == 1 ? "" : "s",
            weft_algorithm_name((weft_algorithm)options->algorithm), "plain");
-    printf("#\n# %50s%24s%12s  %22s\n", "", "out-of-place", "", "in-place");
-    printf("# %10s %13s %9s %8s %6s %9s %8s %8s %7s  %9s %8s %8s %7s\n", "size", "count", "type", "redop", "root",
+    printf("#\n# %54s%24s%12s  %22s\n", "", "out-of-place", "", "in-place");
+    printf("# %10s %13s %11s %10s %6s %9s %8s %8s %7s  %9s %8s %8s %7s\n", "size", "count", "type", "redop", "root",
            "time", "algbw", "busbw", "#wrong", "time", "algbw", "busbw", "#wrong");
-    printf("# %10s %13s %9s %8s %6s %9s %8s %8s %7s  %9s %8s %8s\n", "(B)", "(elements)", "", "", "", "(us)", "(GB/s)",
-           "(GB/s)", "", "(us)", "(GB/s)", "(GB/s)");
+    printf("# %10s %13s %11s %10s %6s %9s %8s %8s %7s  %9s %8s %8s\n", "(B)", "(elements)", "", "", "", "(us)",
+           "(GB/s)", "(GB/s)", "", "(us)", "(GB/s)", "(GB/s)");
     fflush(stdout);
 }
 
@@ -61,7 +61,7 @@ void report_rows(const struct perf_options *options, const struct perf_row *out_
                  const struct perf_row *in_place)
 {
     int64_t root = perf_has_root(options->collective) ? (int64_t)options->root : -1;
-    printf("  %10" PRIu64 " %13" PRIu64 " %9s %8s %6" PRId64, out_of_place->bytes, out_of_place->count,
+    printf("  %10" PRIu64 " %13" PRIu64 " %11s %10s %6" PRId64, out_of_place->bytes, out_of_place->count,
            dtype_column(options), op_column(options), root);
     half_print(options, out_of_place);
     if (in_place) putchar(' ');
