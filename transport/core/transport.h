@@ -97,7 +97,7 @@ struct endpoint {
     uint32_t rank, rank_count;
 };
 struct connection {
-    struct endpoint *endpoint;
+    struct endpoint *endpoint; /* whose ops these are: a router's connections are those of its routes */
     uint32_t peer;
     uint8_t *granted;     /* this side's region, zeroed at the start, which the peer writes; owned by the connection */
     size_t granted_bytes;
