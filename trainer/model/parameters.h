@@ -27,7 +27,7 @@ struct layer_offsets {
 
 /* One named piece of the array. Weight decay is for matrices, not for gains and biases. */
 struct parameter {
-    char name[40];
+    char name[48];
     size_t first, count;
     float initial_mean, initial_deviation;
     bool decays;
