@@ -36,6 +36,7 @@ enum { OPTION_COUNT = sizeof options / sizeof options[0] };
  */
 static const char *const passed_variables[] = {
     "WEFT_ID_FD",           /* weft_local_run() to its children: the descriptor that carries the job's identity */
+    "WEFT_KEY_FD",          /* whoever starts ranks to them: a descriptor that gives the job's key */
     "WEFT_TOPOLOGY_CORPUS", /* ./check to the topology tests: a folder of captured machines */
 };
 

@@ -8,6 +8,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "collectives/comm/comm_internal.h"
+#include "fabric/launch/launch.h"
 #include "transport/shm/shm.h"
 
 #define CACHE_LINE_BYTES 64u
@@ -110,7 +111,7 @@ weft_status weft_comm_create_from_env(weft_comm **comm)
     weft_unique_id id;
     weft_comm_config config = {.size = sizeof config, .id = &id};
     struct diagnostic diagnostic = {WEFT_OK, ""};
-    weft_status status = bootstrap_from_environment(&id, &config.rank, &config.rank_count, &diagnostic);
+    weft_status status = launch_identify(&id, &config.rank, &config.rank_count, &diagnostic);
     if (status != WEFT_OK) {
         log_error("cannot join from the environment: %s", diagnostic.text);
         return status;

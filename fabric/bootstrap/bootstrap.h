@@ -30,14 +30,20 @@ enum bootstrap_role { ROLE_CONTROL = 1, ROLE_TRANSPORT = 2 };
 weft_status bootstrap_identity(const weft_unique_id *id, uint32_t rank, uint32_t rank_count, struct identity *identity,
                                struct diagnostic *diagnostic);
 
+/* The id of the job @p job under @p key, for ranks that were handed a key instead of an id. Thread: any. */
+void bootstrap_id_make(const uint8_t job[16], const uint8_t key[32], weft_unique_id *id);
+
 /*
- * Identity from the environment: WEFT_ID_FD (a descriptor with 128 bytes, handed down by weft_local_run()) with RANK
- * and WORLD_SIZE. Without RANK: rank 0 of 1 with a fresh id. Every communicator the process makes reads the descriptor
- * again; an id serves one communicator, so the n-th call returns the n-th id that follows from the one handed down.
- * All ranks must therefore make their communicators in the same order. Thread: any.
+ * The id that weft_local_run() handed down by descriptor. WEFT_INVALID_ARGUMENT: WEFT_ID_FD names none. Thread: any,
+ * as often as wanted.
  */
-weft_status bootstrap_from_environment(weft_unique_id *id, uint32_t *rank, uint32_t *rank_count,
-                                       struct diagnostic *diagnostic);
+weft_status bootstrap_id_inherited(weft_unique_id *id, struct diagnostic *diagnostic);
+
+/*
+ * An id serves one communicator: turn it into the one of the process's communicator number @p generation, from 0.
+ * Nobody who lacks the first id's key can tell that they belong together.
+ */
+void bootstrap_id_derive(weft_unique_id *id, uint64_t generation);
 
 /* Listen as @p identity's rank. Non-blocking, close-on-exec. WEFT_INVALID_ARGUMENT: that rank is already there. */
 weft_status bootstrap_listen(const struct identity *identity, int *fd, struct diagnostic *diagnostic);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,8 +74,15 @@ weft_status bootstrap_identity(const weft_unique_id *id, uint32_t rank, uint32_t
     return WEFT_OK;
 }
 
-/* The id of a process's n-th communicator; nobody who lacks the first id's key can tell that they belong together. */
-static void id_derive(weft_unique_id *id, uint64_t generation)
+void bootstrap_id_make(const uint8_t job[16], const uint8_t key[32], weft_unique_id *id)
+{
+    memset(id->bytes, 0, sizeof id->bytes);
+    memcpy(id->bytes + ID_JOB_AT, job, 16);
+    memcpy(id->bytes + ID_KEY_AT, key, 32);
+    id_seal(id);
+}
+
+void bootstrap_id_derive(weft_unique_id *id, uint64_t generation)
 {
     if (generation == 0) return;
     uint8_t key[32], seed[32] = "weft communicator";
@@ -87,20 +93,6 @@ static void id_derive(weft_unique_id *id, uint64_t generation)
         keyed_tag(key, seed, sizeof seed, id->bytes + ID_JOB_AT + 16 * part);
     }
     id_seal(id);
-}
-
-static weft_status number_from_environment(const char *name, uint32_t *number, struct diagnostic *diagnostic)
-{
-    const char *text = config_launcher_variable(name);
-    if (!text) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "%s is not set although RANK is: set both", name);
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || value > INT_MAX)
-        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "%s is '%.32s': expected a number from 0 to %d", name, text,
-                        INT_MAX);
-    *number = (uint32_t)value;
-    return WEFT_OK;
 }
 
 bool id_descriptor(int *fd)
@@ -121,41 +113,19 @@ bool id_read(int fd, weft_unique_id *id)
     return pread(fd, id->bytes, sizeof id->bytes, 0) == (ssize_t)sizeof id->bytes && id_is_valid(id);
 }
 
-weft_status bootstrap_from_environment(weft_unique_id *id, uint32_t *rank, uint32_t *rank_count,
-                                       struct diagnostic *diagnostic)
+weft_status bootstrap_id_inherited(weft_unique_id *id, struct diagnostic *diagnostic)
 {
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static uint64_t generations; /* guarded by mutex */
-    uint32_t own_rank = 0, own_count = 1;
-    if (config_launcher_variable("RANK")) {
-        weft_status status = number_from_environment("RANK", &own_rank, diagnostic);
-        if (status == WEFT_OK) status = number_from_environment("WORLD_SIZE", &own_count, diagnostic);
-        if (status != WEFT_OK) return status;
-    }
     weft_unique_id found;
     int fd;
-    if (!config_launcher_variable(ID_DESCRIPTOR_VARIABLE)) {
-        if (own_count != 1)
-            return diagnose(diagnostic, WEFT_UNSUPPORTED,
-                            "RANK and WORLD_SIZE are set but %s is not: start the ranks of one host with --ranks, or "
-                            "carry a weft_unique_id to them and call weft_comm_create()",
-                            ID_DESCRIPTOR_VARIABLE);
-        if (weft_unique_id_create(&found) != WEFT_OK)
-            return diagnose(diagnostic, WEFT_SYSTEM_ERROR, "the kernel gives no random bytes: %s", strerror(errno));
-    } else if (!id_descriptor(&fd) || !id_read(fd, &found)) {
+    if (!id_descriptor(&fd) || !id_read(fd, &found)) {
+        const char *text = config_launcher_variable(ID_DESCRIPTOR_VARIABLE);
         return diagnose(diagnostic, WEFT_INVALID_ARGUMENT,
                         "%s is '%.16s', which is no descriptor with a job's identity: a program between the launcher "
                         "and this one must have closed it",
-                        ID_DESCRIPTOR_VARIABLE, config_launcher_variable(ID_DESCRIPTOR_VARIABLE));
-    } else {
-        /* From here on the secret is not for the programs this process runs. */
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-        pthread_mutex_lock(&mutex);
-        id_derive(&found, generations++);
-        pthread_mutex_unlock(&mutex);
+                        ID_DESCRIPTOR_VARIABLE, text ? text : "");
     }
+    /* From here on the secret is not for the programs this process runs. */
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
     *id = found;
-    *rank = own_rank;
-    *rank_count = own_count;
     return WEFT_OK;
 }

@@ -63,69 +63,31 @@ static void ids_differ_and_damage_is_found(void **state)
     assert_int_equal(weft_unique_id_create(NULL), WEFT_INVALID_ARGUMENT);
 }
 
-static int id_file(const weft_unique_id *id)
-{
-    int fd = memfd_create("id", 0);
-    assert_true(fd >= 0 && write(fd, id->bytes, sizeof id->bytes) == (ssize_t)sizeof id->bytes);
-    return fd;
-}
-
-static void the_environment_gives_every_communicator_an_id_of_its_own(void **state)
+static void the_nth_communicator_has_an_id_of_its_own(void **state)
 {
     (void)state;
-    weft_unique_id id, first, second, alone;
-    uint32_t rank, rank_count;
-    char number[16];
+    weft_unique_id id, first, second;
     weft_unique_id_create(&id);
-    assert_false(weft_local_is_child());
-    assert_int_equal(bootstrap_from_environment(&alone, &rank, &rank_count, NULL), WEFT_OK);
-    assert_int_equal(rank, 0);
-    assert_int_equal(rank_count, 1);
-
-    int fd = id_file(&id);
-    snprintf(number, sizeof number, "%d", fd);
-    setenv("WEFT_ID_FD", number, 1);
-    setenv("RANK", "3", 1);
-    setenv("WORLD_SIZE", "5", 1);
-    assert_true(weft_local_is_child());
-    assert_int_equal(bootstrap_from_environment(&first, &rank, &rank_count, NULL), WEFT_OK);
-    assert_int_equal(bootstrap_from_environment(&second, &rank, &rank_count, NULL), WEFT_OK);
-    assert_int_equal(rank, 3);
-    assert_int_equal(rank_count, 5);
+    first = second = id;
+    bootstrap_id_derive(&first, 0);
+    bootstrap_id_derive(&second, 1);
     assert_memory_equal(&first, &id, sizeof id);
     assert_memory_not_equal(second.bytes + 16, id.bytes + 16, 16);
     assert_memory_not_equal(second.bytes + 32, id.bytes + 32, 32);
     struct identity identity;
     assert_int_equal(bootstrap_identity(&second, 0, 1, &identity, NULL), WEFT_OK);
-    close(fd);
-    assert_false(weft_local_is_child());
 }
 
-static void expect_bad_environment(const char *rank, const char *world_size, const char *fd, const char *why)
-{
-    weft_unique_id id;
-    uint32_t own, count;
-    struct diagnostic diagnostic = {.text = ""};
-    rank ? setenv("RANK", rank, 1) : unsetenv("RANK");
-    world_size ? setenv("WORLD_SIZE", world_size, 1) : unsetenv("WORLD_SIZE");
-    fd ? setenv("WEFT_ID_FD", fd, 1) : unsetenv("WEFT_ID_FD");
-    weft_status status = bootstrap_from_environment(&id, &own, &count, &diagnostic);
-    if (status == WEFT_OK || !strstr(diagnostic.text, why)) fail_msg("status %d: %s", (int)status, diagnostic.text);
-}
-
-static void a_bad_environment_is_explained(void **state)
+static void an_id_is_made_of_a_job_and_a_key(void **state)
 {
     (void)state;
-    expect_bad_environment("one", "2", NULL, "RANK is 'one': expected a number");
-    expect_bad_environment("-1", "2", NULL, "RANK is '-1'");
-    expect_bad_environment("0", NULL, NULL, "WORLD_SIZE is not set although RANK is");
-    expect_bad_environment("0", "99999999999", NULL, "WORLD_SIZE is '99999999999'");
-    expect_bad_environment("0", "2", NULL, "WEFT_ID_FD is not: start the ranks of one host with --ranks");
-    expect_bad_environment("0", "2", "777", "no descriptor with a job's identity");
-    expect_bad_environment("0", "2", "0x3", "no descriptor with a job's identity");
-    unsetenv("RANK");
-    unsetenv("WORLD_SIZE");
-    unsetenv("WEFT_ID_FD");
+    const uint8_t job[16] = "a job", key[32] = "a key";
+    weft_unique_id id;
+    struct identity identity;
+    bootstrap_id_make(job, key, &id);
+    assert_int_equal(bootstrap_identity(&id, 1, 2, &identity, NULL), WEFT_OK);
+    assert_memory_equal(identity.job, job, sizeof job);
+    assert_memory_equal(identity.key, key, sizeof key);
 }
 
 /* ---- Handshakes ---- */
@@ -383,8 +345,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keyed_hash_is_siphash_2_4),
         cmocka_unit_test(ids_differ_and_damage_is_found),
-        cmocka_unit_test(the_environment_gives_every_communicator_an_id_of_its_own),
-        cmocka_unit_test(a_bad_environment_is_explained),
+        cmocka_unit_test(the_nth_communicator_has_an_id_of_its_own),
+        cmocka_unit_test(an_id_is_made_of_a_job_and_a_key),
         cmocka_unit_test(a_rank_listens_once_and_under_a_secret_name),
         cmocka_unit_test(two_ranks_of_a_job_are_connected),
         cmocka_unit_test(ranks_that_do_not_fit_refuse_each_other),

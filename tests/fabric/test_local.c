@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/config.h"
+#include "fabric/launch/launch.h"
 #include "support.h"
 
 static char self[] = "/proc/self/exe";
@@ -30,7 +31,7 @@ static int rank_joins(void)
         uint32_t rank, rank_count;
         struct control *control;
         if (!weft_local_is_child() && communicator == 0) return 10;
-        if (bootstrap_from_environment(&id, &rank, &rank_count, &diagnostic) != WEFT_OK) return 11;
+        if (launch_identify(&id, &rank, &rank_count, &diagnostic) != WEFT_OK) return 11;
         if (strtoul(config_launcher_variable("LOCAL_RANK"), NULL, 10) != rank) return 12;
         struct control_config config = make_config(&id, rank, rank_count);
         if (control_join(&config, &control, &diagnostic) != WEFT_OK) {
