@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stream of messages to and from one control neighbour. */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,7 +12,7 @@
 
 /*
  * Far more than a correct exchange ever has in flight, behind a socket buffer that takes hundreds of messages: whoever
- * leaves so much unread is about to be found silent, and what is beyond is dropped (whole messages).
+ * leaves so much unread is about to be found silent. Heartbeats and signatures beyond are dropped (whole messages).
  */
 enum { UNSENT_BYTES_MAX = 64 << 10, READS_AT_ONCE = 64 };
 
@@ -86,7 +85,9 @@ void connection_send(struct connection *connection, const struct message *messag
     uint8_t bytes[MESSAGE_BYTES_MAX];
     if (connection->fd < 0 || connection->broken) return;
     size_t size = message_encode(message, bytes);
-    if (connection->unsent_bytes + size > UNSENT_BYTES_MAX) return;
+    /* A failure and a goodbye, of which there is one each, are never dropped: nothing else tells what they tell. */
+    bool may_drop = message->kind == MESSAGE_HEARTBEAT || message->kind == MESSAGE_SIGNATURE;
+    if (may_drop && connection->unsent_bytes + size > UNSENT_BYTES_MAX) return;
     size_t sent = connection->unsent_bytes ? 0 : send_some(connection, bytes, size);
     if (sent < size && !connection->broken) keep_unsent(connection, bytes + sent, size - sent);
 }
@@ -100,24 +101,11 @@ static void send_unsent(struct connection *connection)
     if (connection->unsent_bytes == 0) engine_watch_change(connection->watch, EPOLLIN);
 }
 
-void connections_flush(struct control *control)
+bool connections_unsent(const struct control *control)
 {
-    uint64_t now = clock_now_ns(), until = now + FLUSH_LIMIT_NS;
-    for (;; now = clock_now_ns()) {
-        struct pollfd waiting[64];
-        struct connection *connections[64];
-        nfds_t count = 0;
-        for (uint32_t i = 0; i < control->protocol.neighbour_count; i++) {
-            struct connection *connection = &control->connections[i];
-            if (connection->fd < 0 || connection->unsent_bytes == 0) continue;
-            connections[count] = connection;
-            waiting[count++] = (struct pollfd){.fd = connection->fd, .events = POLLOUT};
-        }
-        if (count == 0 || now >= until) return;
-        poll(waiting, count, (int)((until - now) / NS_PER_MS) + 1);
-        for (nfds_t i = 0; i < count; i++)
-            if (waiting[i].revents) send_unsent(connections[i]);
-    }
+    for (uint32_t i = 0; i < control->protocol.neighbour_count; i++)
+        if (control->connections[i].fd >= 0 && control->connections[i].unsent_bytes > 0) return true;
+    return false;
 }
 
 /* Take the messages out of what has been received. WEFT_PROTOCOL_ERROR: no use reading on. */

@@ -19,21 +19,44 @@ static void send_message(void *context, uint32_t neighbour, const struct message
     connection_send(&control->connections[neighbour], message);
 }
 
-void control_settle(struct control *control)
+static bool is_published(const struct control *control)
 {
-    /* Relaxed: only written here, under the lock. */
-    bool published = atomic_load_explicit(&control->failed, memory_order_relaxed);
-    if (control->protocol.joined) pthread_cond_broadcast(&control->changed);
-    if (!control->protocol.failed || published) return;
-    connections_flush(control);
+    /* Relaxed: written under the lock, which we hold. */
+    return atomic_load_explicit(&control->failed, memory_order_relaxed);
+}
+
+static void publish_failure(struct control *control)
+{
+    const weft_failure *failure = &control->protocol.failure;
     /* Release: pairs with control_failed(); whoever sees it may read protocol.failure, which never changes again. */
     atomic_store_explicit(&control->failed, true, memory_order_release);
     (void)!write(control->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
-    pthread_cond_broadcast(&control->changed);
-    const weft_failure *failure = &control->protocol.failure;
     if (failure->reporter_rank == (int32_t)control->identity.rank)
         log_warning("failure status %s rank %u culprit %d seq %llu reason \"%s\"", weft_status_name(failure->status),
                     control->identity.rank, failure->rank, (unsigned long long)failure->sequence, failure->message);
+}
+
+void control_settle(struct control *control)
+{
+    if (control->protocol.failed && !is_published(control)) {
+        uint64_t now_ns = clock_now_ns();
+        bool unsent = connections_unsent(control);
+        if (unsent && control->flush_until_ns == 0) {
+            control->flush_until_ns = now_ns + FLUSH_LIMIT_NS;
+            engine_kick();
+        }
+        if (!unsent || now_ns >= control->flush_until_ns) publish_failure(control);
+    }
+    pthread_cond_broadcast(&control->changed);
+}
+
+/* With the lock, which is let go meanwhile, so that the control thread can send the rest. */
+static void wait_published(struct control *control)
+{
+    while (control->protocol.failed && !is_published(control)) {
+        engine_wait(&control->changed, control->flush_until_ns);
+        control_settle(control);
+    }
 }
 
 /* ---- As a member of the engine ---- */
@@ -54,8 +77,10 @@ static void control_tick(struct engine_member *member, uint64_t now_ns)
 static uint64_t control_next_ns(const struct engine_member *member)
 {
     const struct control *control = (const struct control *)member;
-    uint64_t meeting = meeting_next_ns(control), protocol = protocol_next_ns(&control->protocol);
-    return meeting < protocol ? meeting : protocol;
+    uint64_t next = protocol_next_ns(&control->protocol), meeting = meeting_next_ns(control);
+    if (meeting < next) next = meeting;
+    bool flushing = control->flush_until_ns != 0 && !is_published(control);
+    return flushing && control->flush_until_ns < next ? control->flush_until_ns : next;
 }
 
 static void close_in_child(int *fd)
@@ -172,6 +197,7 @@ weft_status control_join(const struct control_config *config, struct control **j
     while (status == WEFT_OK && !control->protocol.joined && !control->protocol.failed)
         if (!engine_wait(&control->changed, until_ns) && !control->protocol.joined && !control->protocol.failed)
             report_late(control, config->deadline_ns);
+    if (!control->protocol.joined) wait_published(control);
     /* Joined and failed since: the caller gets its communicator, whose first operation tells. */
     if (status == WEFT_OK && !control->protocol.joined)
         status = diagnose(diagnostic, control->protocol.failure.status, "%s", control->protocol.failure.message);
@@ -186,11 +212,11 @@ weft_status control_join(const struct control_config *config, struct control **j
 void control_leave(struct control *control)
 {
     if (!control) return;
+    uint64_t until_ns = clock_now_ns() + FLUSH_LIMIT_NS;
     engine_lock();
-    if (!control->forgotten) {
-        protocol_leave(&control->protocol);
-        connections_flush(control);
-    }
+    if (!control->forgotten) protocol_leave(&control->protocol);
+    while (!control->forgotten && connections_unsent(control))
+        if (!engine_wait(&control->changed, until_ns)) break;
     for (uint32_t i = 0; i < control->protocol.neighbour_count; i++) connection_close(&control->connections[i]);
     meeting_end(control);
     engine_unlock();
@@ -225,6 +251,7 @@ void control_report(struct control *control, const weft_failure *failure)
     engine_lock();
     protocol_report(&control->protocol, failure);
     control_settle(control);
+    wait_published(control);
     engine_unlock();
 }
 

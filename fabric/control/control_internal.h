@@ -64,13 +64,17 @@ struct control {
     engine_watch listener_watch;
     uint64_t listen_again_ns; /* 0, or when to accept again after there were no descriptors */
     bool forgotten;           /* in a child of fork(): nothing is ours any more */
-    pthread_cond_t changed;   /* joined or failed */
+    uint64_t flush_until_ns;  /* 0, or when a failure is published even to a neighbour that does not read */
+    pthread_cond_t changed;   /* joined, failed, or nothing unsent any more */
     int wake_fd;
     _Atomic uint64_t stalled; /* the latest operation control_stalled() was called for; no lock */
     _Atomic bool failed;      /* release in control_settle(), acquire in control_failed(); no lock */
 };
 
-/* After anything was done to the protocol: make known what has come of it, once the neighbours have been written to. */
+/*
+ * After anything was done to the protocol or sent: make known what has come of it. A failure once it has been written
+ * to the neighbours, or FLUSH_LIMIT_NS have passed. Wakes whoever waits for `changed`.
+ */
 void control_settle(struct control *control);
 
 /* ---- connection.c ---- */
@@ -78,8 +82,8 @@ void control_settle(struct control *control);
 bool connection_open(struct connection *connection, int fd, uint64_t now_ns);
 void connection_close(struct connection *connection);
 void connection_send(struct connection *connection, const struct message *message);
-/* Write what is still unsent to anybody, for at most FLUSH_LIMIT_NS altogether. */
-void connections_flush(struct control *control);
+/* Is anything still waiting for a neighbour to read? The control thread sends it as soon as there is room. */
+bool connections_unsent(const struct control *control);
 
 /* ---- meeting.c ---- */
 /* Begin to accept, and to dial the control neighbours of higher rank. */

@@ -4,8 +4,8 @@
  * epoll with all signals blocked, and calls members when their descriptors are ready or their time has come.
  *
  * One lock guards the engine and all members. The thread holds it except while it sleeps; whoever calls from another
- * thread takes it too and then acts on the member itself, so that a report has reached the sockets when it returns.
- * Held for microseconds, but for at most 100 ms when a neighbour's socket is full while a failure is being told.
+ * thread takes it too and then acts on the member itself, so that what it sends is on the sockets when it lets go.
+ * Never held while waiting for anything: the one who would have to read may be another member of this very process.
  */
 #ifndef FABRIC_CONTROL_ENGINE_H
 #define FABRIC_CONTROL_ENGINE_H

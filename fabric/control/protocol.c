@@ -243,7 +243,8 @@ void protocol_ended(struct protocol *protocol, uint32_t index, const struct diag
     struct neighbour *neighbour = &protocol->neighbours[index];
     enum neighbour_state before = neighbour->state;
     if (before == NEIGHBOUR_CONNECTED && !wrong) neighbour->state = NEIGHBOUR_ABSENT;
-    if (before == NEIGHBOUR_LEFT || before == NEIGHBOUR_ABSENT || (before == NEIGHBOUR_CONNECTED && !wrong)) return;
+    if (before == NEIGHBOUR_LEFT || before == NEIGHBOUR_LOST || before == NEIGHBOUR_ABSENT) return;
+    if (before == NEIGHBOUR_CONNECTED && !wrong) return;
     neighbour->state = NEIGHBOUR_LOST;
     weft_failure failure;
     failure_begin(protocol, wrong ? wrong->status : WEFT_PEER_FAILED, (int32_t)neighbour->rank, &failure);
@@ -320,4 +321,6 @@ void protocol_leave(struct protocol *protocol)
         if (signature_ring_find(protocol->outside.signatures, sequence, next)) message.goodbye.known_count++;
     }
     send_to_all(protocol, &message, -1);
+    /* From now on nothing is said, and what is heard concerns us no more. */
+    for (uint32_t i = 0; i < protocol->neighbour_count; i++) protocol->neighbours[i].state = NEIGHBOUR_LOST;
 }

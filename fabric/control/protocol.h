@@ -79,7 +79,7 @@ uint64_t protocol_next_ns(const struct protocol *protocol);
 /* The first failure wins: it is sent to all neighbours; later ones are dropped. */
 void protocol_report(struct protocol *protocol, const weft_failure *failure);
 void protocol_stalled(struct protocol *protocol, uint64_t sequence);
-/* Say goodbye. The protocol is not driven any further. */
+/* Say goodbye. Whatever happens afterwards has no effect. */
 void protocol_leave(struct protocol *protocol);
 
 /* Joining: the rank that this one waits for in the end, as far as it knows. */

@@ -16,6 +16,7 @@
 
 #include "base/random.h"
 #include "fabric/bootstrap/bootstrap_internal.h"
+#include "fabric/control/message.h"
 #include "support.h"
 
 enum { RANKS_MAX = 64 };
@@ -366,6 +367,62 @@ static void posting_races_with_comparing_and_stays_right(void **state)
         if (job.ranks[rank].failure.status != WEFT_OK) fail_msg("%s", job.ranks[rank].failure.message);
 }
 
+/* A rank 0 that joins, and then reads nothing any more. */
+static int deaf_join(const struct identity *identity, uint32_t peer)
+{
+    struct handshake handshake;
+    weft_status status;
+    handshake_dial(&handshake, identity, peer, ROLE_CONTROL);
+    while ((status = handshake_advance(&handshake, NULL)) == WEFT_IN_PROGRESS) usleep(100);
+    assert_int_equal(status, WEFT_OK);
+    struct message messages[3] = {{.kind = MESSAGE_HEARTBEAT, .heartbeat = {60 * NS_PER_S, -1}},
+                                  {.kind = MESSAGE_READY, .round = 0},
+                                  {.kind = MESSAGE_READY, .round = 1}};
+    for (int i = 0; i < 3; i++) {
+        uint8_t bytes[MESSAGE_BYTES_MAX];
+        size_t size = message_encode(&messages[i], bytes);
+        assert_int_equal(send(handshake.fd, bytes, size, MSG_NOSIGNAL), size);
+    }
+    return handshake.fd;
+}
+
+static void talk_much_then_report(struct rank_thread *rank)
+{
+    for (uint64_t sequence = 1; sequence <= 4000; sequence++) {
+        control_post(rank->control, &(struct signature){.sequence = sequence, .count = 1});
+        control_stalled(rank->control, sequence);
+    }
+    if (rank->rank == 1) {
+        weft_failure failure = {.size = sizeof failure, .status = WEFT_REVOKED, .rank = 1, .track = -1, .step = -1};
+        control_report(rank->control, &failure);
+    }
+    if (!wait_failed(rank->control)) abort();
+}
+
+static void a_neighbour_that_reads_nothing_delays_nobody(void **state)
+{
+    (void)state;
+    static struct job job;
+    int deaf[2];
+    job_prepare(&job, 3, talk_much_then_report);
+    pthread_barrier_destroy(&job.barrier);
+    pthread_barrier_init(&job.barrier, NULL, 2);
+    struct identity identity = make_identity(&job.id, 0, 3);
+    rank_start(&job, 1);
+    rank_start(&job, 2);
+    for (uint32_t i = 0; i < 2; i++) deaf[i] = deaf_join(&identity, i + 1);
+    uint64_t begun_ns = clock_now_ns();
+    for (uint32_t rank = 1; rank < 3; rank++) {
+        rank_end(&job, rank);
+        if (job.ranks[rank].joined != WEFT_OK) fail_msg("rank %u: %s", rank, job.ranks[rank].diagnostic.text);
+        if (job.ranks[rank].failure.status != WEFT_REVOKED)
+            fail_msg("rank %u: %s", rank, job.ranks[rank].failure.message);
+    }
+    print_message("all over after %.1f ms\n", (double)(clock_now_ns() - begun_ns) / 1e6);
+    for (uint32_t i = 0; i < 2; i++) close(deaf[i]);
+    pthread_barrier_destroy(&job.barrier);
+}
+
 /* ---- Transport sockets ---- */
 
 static void reach_everyone(struct rank_thread *rank)
@@ -413,6 +470,7 @@ int main(void)
         cmocka_unit_test(a_report_reaches_every_rank),
         cmocka_unit_test(a_mismatch_fails_every_rank_naming_two),
         cmocka_unit_test(one_that_left_before_an_operation_is_named),
+        cmocka_unit_test(a_neighbour_that_reads_nothing_delays_nobody),
         cmocka_unit_test(posting_races_with_comparing_and_stays_right),
         cmocka_unit_test(any_two_ranks_can_be_connected),
     };
