@@ -44,7 +44,7 @@ static const char *const dtype_names[WEFT_DTYPE_COUNT] = {
     "float32", "float64", "float16", "bfloat16", "int32",       "int64",
     "int8",    "uint8",   "uint32",  "uint64",   "float8_e4m3", "float8_e5m2",
 };
-static const char *const op_names[WEFT_OP_COUNT] = {"sum", "prod", "min", "max", "avg"};
+static const char *const op_names[WEFT_OP_COUNT] = {"sum", "prod", "min", "max", "avg", "premul_sum"};
 static const char *const collective_names[WEFT_COLLECTIVE_COUNT] = {"all_reduce", "broadcast", "barrier"};
 static const char *const algorithm_names[WEFT_ALGORITHM_COUNT] = {"auto", "ring", "tree"};
 

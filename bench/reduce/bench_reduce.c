@@ -26,6 +26,7 @@ struct shape {
 };
 
 static void *sources[MAX_SOURCES], *destinations[MAX_DESTINATIONS];
+static const double scales[MAX_SOURCES] = {1, 1, 1, 1, 1, 1, 1, 1}; /* which the kernels take for any other number */
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -63,7 +64,8 @@ static void measure(weft_dtype dtype, weft_op op, struct shape shape, size_t byt
                                .source_count = shape.sources,
                                .count = bytes / weft_dtype_size(dtype),
                                .divisor = op == WEFT_AVG ? shape.sources : 0,
-                               .streaming = shape.streaming};
+                               .streaming = shape.streaming,
+                               .scales = op == WEFT_PREMUL_SUM ? scales : NULL};
     double times[CONTENDERS][ROUNDS];
     for (int round = -1; round < ROUNDS; round++) { /* the first one warms up, and the second overwrites it */
         for (int i = 0; i < CONTENDERS; i++) {
@@ -72,7 +74,7 @@ static void measure(weft_dtype dtype, weft_op op, struct shape shape, size_t byt
             times[i][round < 0 ? 0 : round] = time;
         }
     }
-    printf("%-9s %-5s %2u -> %u %-9s", weft_dtype_name(dtype), weft_op_name(op), shape.sources, shape.destinations,
+    printf("%-11s %-10s %2u -> %u %-9s", weft_dtype_name(dtype), weft_op_name(op), shape.sources, shape.destinations,
            shape.streaming ? "streaming" : "");
     for (int i = 0; i < CONTENDERS; i++) {
         double traffic = (double)bytes * (i == LEVELS ? 2 : shape.sources + shape.destinations);
@@ -117,7 +119,7 @@ int main(int argument_count, char **arguments)
         *(i < MAX_SOURCES ? &sources[i] : &destinations[i - MAX_SOURCES]) = buffer;
     }
     printf("GB/s, %zu bytes per buffer, best level here %s\n", bytes, reduce_simd_name());
-    printf("%-33s", "kernel");
+    printf("%-40s", "kernel");
     for (int i = 0; i < LEVELS; i++) printf(" %10s", level_names[i]);
     printf(" %10s\n", "memcpy");
     measure_all(bytes);

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <float.h>
+#include <math.h>
+
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "collectives/comm/comm_internal.h"
@@ -52,14 +55,35 @@ static uint32_t signature_check(const struct signature *signature)
     return (uint32_t)(hash ^ hash >> 32);
 }
 
+/* Can the type be multiplied by the scale as it is, but for rounding to float32? NaN is outside of all of it. */
+static bool scale_fits(weft_dtype dtype, double scale)
+{
+    double bound = 2.0 * (double)(UINT64_C(1) << (weft_dtype_size(dtype) * 8 - 1));
+    switch (dtype) {
+    case WEFT_FLOAT64:
+        return isfinite(scale);
+    case WEFT_INT8:
+    case WEFT_INT32:
+    case WEFT_INT64:
+        return scale >= -bound / 2 && scale < bound / 2 && scale == (double)(int64_t)scale;
+    case WEFT_UINT8:
+    case WEFT_UINT32:
+    case WEFT_UINT64:
+        return scale >= 0 && scale < bound && scale == (double)(uint64_t)scale;
+    default:
+        return scale >= -FLT_MAX && scale <= FLT_MAX;
+    }
+}
+
 /* Sign, choose and post. The arguments have been checked. */
 static weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
                              weft_request **out)
 {
-    static const weft_call defaults = {.size = sizeof defaults};
+    static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
     if (!options) options = &defaults;
     if (options->size != sizeof *options || (unsigned)options->algorithm >= WEFT_ALGORITHM_COUNT)
         return WEFT_INVALID_ARGUMENT;
+    if (call->op == WEFT_PREMUL_SUM && !scale_fits(call->dtype, options->scale)) return WEFT_INVALID_ARGUMENT;
     if (control_failed(comm->control)) {
         weft_failure failure = {.size = sizeof failure};
         control_failure(comm->control, &failure);
@@ -97,6 +121,7 @@ static weft_status call_post(struct weft_comm *comm, const struct collective_cal
         .dtype = call->dtype,
         .op = call->op,
         .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
+        .scale = options->scale,
         .slice_bytes = choice.slice_bytes,
         .check = signature_check(&request->signature),
         /* A root hears of nobody but through its slots coming back. */

@@ -46,6 +46,7 @@ struct operation_call {
     weft_dtype dtype;
     weft_op op;
     uint32_t divisor;     /* average: the rank count; else 1 */
+    double scale;         /* premultiplied sum: what this rank's input is multiplied by; else not read */
     uint32_t slice_bytes; /* a multiple of 64, at most the engine's slot_bytes */
     uint32_t check;       /* what both ends of every message must agree on: a hash of sequence and signature */
     bool acknowledged;    /* complete only when the peers have taken everything this rank sent */

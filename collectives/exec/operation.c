@@ -193,9 +193,16 @@ static void *operand_address(const struct operation *operation, uint32_t operand
     return (peer->mapped ? peer->mapped : peer->staging) + offset;
 }
 
+/* A premultiplied sum scales a rank's input wherever it is read; slots and outputs hold what has been scaled. */
+static bool operand_is_scaled(const struct operation *operation, uint32_t operand)
+{
+    return operation->call.op == WEFT_PREMUL_SUM && operation->binding->program.operands[operand].space == SPACE_INPUT;
+}
+
 /*
  * The operand from which a slice for a peer whose slots are out of reach can leave as it is, or PLAN_NONE: then it is
- * written to staging. An output is never written again. An input may be, in place, before the transport has read it.
+ * written to staging. An output is never written again. An input may be, in place, before the transport has read it;
+ * and one that is scaled is not what its peer is to get.
  */
 static uint32_t step_departure(const struct operation *operation, const struct plan_step *step)
 {
@@ -204,6 +211,7 @@ static uint32_t step_departure(const struct operation *operation, const struct p
     for (uint32_t i = destinations; i < destinations + step->destination_count; i++)
         if (operands[i].space == SPACE_OUTPUT) return i;
     bool copy = step->source_count == 1 && operands[step->first_operand].space == SPACE_INPUT;
+    copy = copy && !operand_is_scaled(operation, step->first_operand);
     return copy && operation->call.send != operation->call.recv ? step->first_operand : PLAN_NONE;
 }
 
@@ -218,15 +226,21 @@ static void step_combine(const struct operation *operation, const struct plan_st
 {
     const void *sources[PLAN_MAX_OPERANDS];
     void *destinations[PLAN_MAX_OPERANDS];
+    double scales[PLAN_MAX_OPERANDS];
+    bool scaled = false;
     uint32_t destination_count = 0, first_destination = step->first_operand + step->source_count;
-    for (uint32_t i = 0; i < step->source_count; i++)
+    for (uint32_t i = 0; i < step->source_count; i++) {
         sources[i] = operand_address(operation, step->first_operand + i, range.begin);
+        bool scaled_here = operand_is_scaled(operation, step->first_operand + i);
+        scales[i] = scaled_here ? operation->call.scale : 1;
+        scaled |= scaled_here;
+    }
     for (uint32_t i = first_destination; i < first_destination + step->destination_count; i++)
         if (!needs_no_store(operation->binding->streams[i], departure))
             destinations[destination_count++] = operand_address(operation, i, range.begin);
     uint32_t divisor = step->flags & STEP_FINAL ? operation->call.divisor : 1;
     bool in_place = step->source_count == 1 && destination_count == 1 && sources[0] == destinations[0];
-    if (destination_count == 0 || (in_place && divisor <= 1)) return;
+    if (destination_count == 0 || (in_place && divisor <= 1 && !scaled)) return;
     const struct reduce_call call = {
         .sources = sources,
         .source_count = step->source_count,
@@ -234,6 +248,7 @@ static void step_combine(const struct operation *operation, const struct plan_st
         .destination_count = destination_count,
         .count = range.end - range.begin,
         .divisor = divisor,
+        .scales = scaled ? scales : NULL,
     };
     operation->combine(&call);
 }

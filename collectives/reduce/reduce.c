@@ -69,7 +69,7 @@ reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd)
     if (simd < SIMD_AUTO || simd > SIMD_AVX512) return NULL;
     int level = widest_level(simd);
     if (simd != SIMD_AUTO && simd != level) return NULL;
-    return (*table_at(level))[dtype][op == WEFT_AVG ? WEFT_SUM : op];
+    return (*table_at(level))[dtype][(int)op >= REDUCE_KERNEL_COUNT ? WEFT_SUM : op];
 }
 
 reduce_function reduce_lookup(weft_dtype dtype, weft_op op)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The arithmetic: combine any number of sources, in the given order, into any number of destinations, reading each
- * source once and writing each destination once. One source without a divisor is a copy of bytes.
+ * source once and writing each destination once. One source without a divisor or scale is a copy of bytes.
  *
  * For 16- and 8-bit floats the sources of one call are combined in float32 and rounded once per call, to nearest, ties
  * to even; all other types are combined in themselves, left to right: ((s0 op s1) op s2) ...
@@ -13,7 +13,9 @@
  *   - 8-bit floats saturate: what is too large, infinities included, becomes the largest number of its sign;
  *   - min and max return a NaN if any contribution is one, and hold -0 to be less than +0;
  *   - integer sums and products wrap in their type; an average divides the wrapped sum, truncating towards zero;
- *   - a float average is a true division by the divisor, not a product with its reciprocal.
+ *   - a float average is a true division by the divisor, not a product with its reciprocal;
+ *   - a scale multiplies its source in the type that is combined, to which it is rounded first, and the product is rounded
+ *     before it is added; 1 leaves a source as it is.
  */
 #ifndef COLLECTIVES_REDUCE_H
 #define COLLECTIVES_REDUCE_H
@@ -30,13 +32,17 @@ struct reduce_call {
     size_t count;     /* elements; 0 is allowed */
     uint32_t divisor; /* average: divide the combined value by this, once; 0 or 1: do not */
     bool streaming;   /* destinations will not be read soon: bypass the cache where the processor can */
+    /* Premultiplied sum: a factor for each source, for an integer type one of its integers. NULL: none. No other
+     * operation reads it. */
+    const double *scales;
 };
 
 /* Bytes are written, and visible to other cores in program order, when the call returns. Thread: any. */
 typedef void (*reduce_function)(const struct reduce_call *call);
 
 /*
- * The best kernel for this processor (WEFT_SIMD can lower it). WEFT_AVG combines as WEFT_SUM, with the divisor.
+ * The best kernel for this processor (WEFT_SIMD can lower it). WEFT_AVG combines as WEFT_SUM, with the divisor, and
+ * WEFT_PREMUL_SUM with the scales.
  * Never NULL for valid arguments; NULL out of range. Thread: any.
  */
 reduce_function reduce_lookup(weft_dtype dtype, weft_op op);

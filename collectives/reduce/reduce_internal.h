@@ -8,7 +8,8 @@
 
 #include "collectives/reduce/reduce.h"
 
-/* Indexed by [weft_dtype][weft_op]. An average is a sum with a divisor, so it has no kernel of its own. */
+/* Indexed by [weft_dtype][weft_op]. An average is a sum with a divisor and a premultiplied sum one with scales, so they
+ * have no kernels of their own. */
 enum { REDUCE_KERNEL_COUNT = WEFT_AVG };
 typedef const reduce_function reduce_table[WEFT_DTYPE_COUNT][REDUCE_KERNEL_COUNT];
 

@@ -97,6 +97,11 @@ typedef enum weft_dtype {
  * average of 100 and 100 is -28. Unsigned types are compared and divided as unsigned. min and max of floats return a
  * NaN if any contribution is one. 16- and 8-bit floats are combined in float32; partial results that travel between
  * ranks are rounded to the type.
+ *
+ * A premultiplied sum adds up every rank's input times that rank's own scale (weft_call). 16- and 8-bit floats are
+ * multiplied in float32 by the scale rounded to it, and the product goes into the rank's first addition as it is;
+ * float32 and float64 products are rounded once, never fused with the addition. An integer's scale is an integer of its
+ * type, and the product wraps.
  */
 typedef enum weft_op {
     WEFT_SUM = 0,
@@ -104,6 +109,7 @@ typedef enum weft_op {
     WEFT_MIN = 2,
     WEFT_MAX = 3,
     WEFT_AVG = 4,
+    WEFT_PREMUL_SUM = 5,
     WEFT_OP_COUNT
 } weft_op;
 

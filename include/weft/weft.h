@@ -80,11 +80,19 @@ WEFT_API uint32_t weft_comm_rank_count(const weft_comm *comm);
  */
 WEFT_API weft_algorithm weft_comm_algorithm(const weft_comm *comm, weft_collective collective, uint64_t bytes);
 
-/** What one call may ask for; NULL stands for all zeros, which are the communicator's defaults. */
+/**
+ * What one call may ask for; NULL stands for all zeros, which are the communicator's defaults.
+ *
+ * @c scale is this rank's alone: the ranks need not agree on it. It is read for WEFT_PREMUL_SUM only, which is refused
+ * (WEFT_INVALID_ARGUMENT) without a weft_call. It has to be finite, for all floats but float64 within float32's range,
+ * and for an integer type an integer that the type holds. 0 is allowed: such a rank takes part with a weight of nothing
+ * (and its infinities and NaNs make NaNs).
+ */
 typedef struct weft_call {
     size_t size;              /* sizeof(weft_call) of the caller */
     uint64_t deadline_ns;     /* from posting to completion; 0: the communicator's */
     weft_algorithm algorithm; /* force one; WEFT_ALGORITHM_AUTO lets the cost model choose */
+    double scale;             /* WEFT_PREMUL_SUM: what this rank's input is multiplied by */
 } weft_call;
 
 /**

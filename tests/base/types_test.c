@@ -76,6 +76,7 @@ static void names_read_back_as_what_they_name(void **state)
     assert_string_equal(weft_dtype_name(WEFT_BFLOAT16), "bfloat16");
     assert_string_equal(weft_dtype_name(WEFT_FLOAT8_E5M2), "float8_e5m2");
     assert_string_equal(weft_op_name(WEFT_AVG), "avg");
+    assert_string_equal(weft_op_name(WEFT_PREMUL_SUM), "premul_sum");
     assert_string_equal(weft_algorithm_name(WEFT_ALGORITHM_TREE), "tree");
     assert_string_equal(weft_collective_name(WEFT_ALL_REDUCE), "all_reduce");
     assert_string_equal(weft_collective_name(WEFT_BROADCAST), "broadcast");

@@ -91,7 +91,7 @@ static struct world_config random_config(uint64_t seed)
 {
     struct random random;
     random_seed(&random, seed);
-    static const weft_op ops[] = {WEFT_SUM, WEFT_MAX, WEFT_AVG};
+    static const weft_op ops[] = {WEFT_SUM, WEFT_MAX, WEFT_AVG, WEFT_PREMUL_SUM};
     weft_collective collective = (weft_collective)random_below(&random, WEFT_COLLECTIVE_COUNT);
     uint32_t ranks = 1 + (uint32_t)random_below(&random, 16);
     struct world_config config =
@@ -100,7 +100,7 @@ static struct world_config random_config(uint64_t seed)
     config.spec.slot_depth = 2 + (uint32_t)random_below(&random, 6);
     config.spec.root = collective == WEFT_BROADCAST ? (uint32_t)random_below(&random, ranks) : 0;
     config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, 4000);
-    config.op = ops[random_below(&random, 3)];
+    if (collective == WEFT_ALL_REDUCE) config.op = ops[random_below(&random, 4)];
     config.slice_bytes = 64 * (1 + (uint32_t)random_below(&random, 16));
     config.operations = 1 + (uint32_t)random_below(&random, 4);
     config.in_place = random_below(&random, 2);

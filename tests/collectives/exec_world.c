@@ -29,13 +29,26 @@ static int64_t contribution(uint32_t rank, uint32_t operation, uint64_t element)
     return (int64_t)(rank + 1) * (int64_t)(element % 1021 + 1) + operation;
 }
 
+/* From -2 to 2: one of five ranks takes no part, and one leaves its input as it is. */
+static double scale_of(uint32_t rank)
+{
+    return (double)(rank % 5) - 2;
+}
+
+/* What the contribution counts in the operation. */
+static int64_t term(const struct world *world, uint32_t rank, uint32_t operation, uint64_t element)
+{
+    int64_t value = contribution(rank, operation, element);
+    return world->config.op == WEFT_PREMUL_SUM ? (int64_t)scale_of(rank) * value : value;
+}
+
 static int64_t expected(const struct world *world, uint32_t operation, uint64_t element)
 {
     if (world->config.spec.collective == WEFT_BROADCAST)
         return contribution(world->config.spec.root, operation, element);
-    int64_t result = contribution(0, operation, element);
+    int64_t result = term(world, 0, operation, element);
     for (uint32_t rank = 1; rank < world->rank_count; rank++) {
-        int64_t value = contribution(rank, operation, element);
+        int64_t value = term(world, rank, operation, element);
         if (world->config.op == WEFT_MAX)
             result = value > result ? value : result;
         else
@@ -79,6 +92,7 @@ static void member_create(struct world *world, uint32_t rank, struct weft_plan *
             .dtype = WEFT_INT64,
             .op = config->op,
             .divisor = config->op == WEFT_AVG ? world->rank_count : 1,
+            .scale = scale_of(rank),
             .slice_bytes = config->slice_bytes,
             .check = 77 + o + (config->disagreeing_rank == rank + 1 ? 1000 : 0),
             .acknowledged = config->acknowledged,

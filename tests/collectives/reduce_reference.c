@@ -191,12 +191,29 @@ static uint64_t combine_integer(weft_op op, wide_integer a, wide_integer b)
     }
 }
 
+static double scaled_float64(const struct reduce_call *call, uint32_t source, size_t at)
+{
+    double value = element_value(WEFT_FLOAT64, call->sources[source], at);
+    return call->scales ? value * call->scales[source] : value;
+}
+
+static float scaled_float32(weft_dtype dtype, const struct reduce_call *call, uint32_t source, size_t at)
+{
+    float value = (float)element_value(dtype, call->sources[source], at);
+    return call->scales ? value * (float)call->scales[source] : value;
+}
+
+static wide_integer scaled_integer(weft_dtype dtype, const struct reduce_call *call, uint32_t source, size_t at)
+{
+    wide_integer value = integer_value(dtype, element_bits(dtype, call->sources[source], at));
+    if (!call->scales) return value;
+    return integer_value(dtype, (uint64_t)value * (uint64_t)(wide_integer)call->scales[source]);
+}
+
 static uint64_t combined_float64(weft_op op, const struct reduce_call *call, size_t at)
 {
-    double value = element_value(WEFT_FLOAT64, call->sources[0], at);
-    for (uint32_t i = 1; i < call->source_count; i++) {
-        value = combine_float64(op, value, element_value(WEFT_FLOAT64, call->sources[i], at));
-    }
+    double value = scaled_float64(call, 0, at);
+    for (uint32_t i = 1; i < call->source_count; i++) value = combine_float64(op, value, scaled_float64(call, i, at));
     if (call->divisor > 1) value /= call->divisor;
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -205,9 +222,9 @@ static uint64_t combined_float64(weft_op op, const struct reduce_call *call, siz
 
 static uint64_t combined_float32(weft_dtype dtype, weft_op op, const struct reduce_call *call, size_t at)
 {
-    float value = (float)element_value(dtype, call->sources[0], at);
+    float value = scaled_float32(dtype, call, 0, at);
     for (uint32_t i = 1; i < call->source_count; i++) {
-        value = combine_float32(op, value, (float)element_value(dtype, call->sources[i], at));
+        value = combine_float32(op, value, scaled_float32(dtype, call, i, at));
     }
     if (call->divisor > 1) value /= (float)call->divisor;
     if (dtype != WEFT_FLOAT32) return format_encode(format_of(dtype), value);
@@ -218,10 +235,9 @@ static uint64_t combined_float32(weft_dtype dtype, weft_op op, const struct redu
 
 static uint64_t combined_integer(weft_dtype dtype, weft_op op, const struct reduce_call *call, size_t at)
 {
-    wide_integer value = integer_value(dtype, element_bits(dtype, call->sources[0], at));
+    wide_integer value = scaled_integer(dtype, call, 0, at);
     for (uint32_t i = 1; i < call->source_count; i++) {
-        wide_integer operand = integer_value(dtype, element_bits(dtype, call->sources[i], at));
-        value = integer_value(dtype, combine_integer(op, value, operand));
+        value = integer_value(dtype, combine_integer(op, value, scaled_integer(dtype, call, i, at)));
     }
     if (call->divisor > 1) value /= call->divisor;
     return (uint64_t)value;
@@ -231,7 +247,7 @@ void reference_combine(weft_dtype dtype, weft_op op, const struct reduce_call *c
 {
     for (size_t at = 0; at < call->count; at++) {
         uint64_t bits;
-        if (call->source_count == 1 && call->divisor <= 1) {
+        if (call->source_count == 1 && call->divisor <= 1 && !call->scales) {
             bits = element_bits(dtype, call->sources[0], at);
         } else if (!dtype_is_float(dtype)) {
             bits = combined_integer(dtype, op, call, at);
@@ -260,6 +276,20 @@ static uint64_t bits_of(weft_dtype dtype, double value)
     default:
         return dtype_is_float(dtype) ? format_encode(format_of(dtype), value) : (uint64_t)(int64_t)value;
     }
+}
+
+void element_store(weft_dtype dtype, void *array, size_t at, double value)
+{
+    element_set(dtype, array, at, bits_of(dtype, value));
+}
+
+double any_scale(weft_dtype dtype, struct random *random)
+{
+    double unit = random_unit(random);
+    if (dtype_is_float(dtype)) return random_below(random, 4) ? unit * 4 - 2 : (double)random_below(random, 2);
+    bool is_unsigned = integer_value(dtype, UINT64_MAX) > 0;
+    double range = ldexp(1, (int)weft_dtype_size(dtype) * 8);
+    return floor((is_unsigned ? unit : unit - 0.5) * (random_below(random, 2) ? range : 8));
 }
 
 /* Bit patterns at the edges: next to zero, to the least normal number, to infinity and among the NaNs. */

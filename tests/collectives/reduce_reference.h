@@ -28,6 +28,12 @@ bool dtype_is_float(weft_dtype dtype);
 /* Element @p at of an array at any address; NaN and infinities as they are. Floats only. */
 double element_value(weft_dtype dtype, const void *array, size_t at);
 
+/* Write the type's number nearest to @p value. */
+void element_store(weft_dtype dtype, void *array, size_t at, double value);
+
+/* A scale for a premultiplied sum: between -2 and 2 for floats; any integer of the type's that a double is. */
+double any_scale(weft_dtype dtype, struct random *random);
+
 /* The bytes that every destination must hold after the call. */
 void reference_combine(weft_dtype dtype, weft_op op, const struct reduce_call *call, void *expected);
 

@@ -34,6 +34,7 @@ struct trial {
 
 static struct {
     uint8_t *sources[MAX_SOURCES], *destinations[MAX_DESTINATIONS], *expected;
+    double scales[MAX_SOURCES];
 } memory;
 
 static int memory_create(void **state)
@@ -84,7 +85,9 @@ static void trial_prepare(const struct trial *trial, struct random *random, stru
                                  .destination_count = trial->destination_count,
                                  .source_count = trial->source_count,
                                  .count = trial->count,
-                                 .divisor = trial->divisor};
+                                 .divisor = trial->divisor,
+                                 .scales = trial->op == WEFT_PREMUL_SUM ? memory.scales : NULL};
+    for (uint32_t i = 0; i < MAX_SOURCES; i++) memory.scales[i] = any_scale(trial->dtype, random);
 }
 
 /* Destinations apart from the sources: right bytes inside, not one touched outside. */
@@ -210,7 +213,7 @@ static void every_alignment_is_bitwise_right_with_and_without_streaming(void **s
     random_seed(&random, 7);
     for (int i = 0; i < 2; i++) fill_wild(WEFT_FLOAT32, &random, sources[i], count);
     void *destinations[2];
-    struct reduce_call call = {destinations, (const void *const *)sources, 2, 2, count, 0, false};
+    struct reduce_call call = {destinations, (const void *const *)sources, 2, 2, count, 0, false, NULL};
     reference_combine(WEFT_FLOAT32, WEFT_SUM, &call, memory.expected);
     for (size_t trial = 0; trial < (size_t)64 * 64 * 2; trial++) {
         destinations[0] = memory.destinations[0] + trial % 64;
@@ -235,7 +238,8 @@ static long double rounding_bound(int roundings, long double unit)
 
 /*
  * Sum:  |error| <= gamma(n - 1) * sum |x|          Average: one rounding more, and over n
- * Prod: |error| <= gamma(n - 1) * |product|        with gamma(k) = k u / (1 - k u), u half a unit of the last place.
+ * Prod: |error| <= gamma(n - 1) * |product|        Premultiplied: two more, of a scale and a product, and over |s x|
+ * with gamma(k) = k u / (1 - k u), u half a unit of the last place.
  * 16- and 8-bit floats are combined with float32's u and then rounded once to their own.
  */
 static long double error_bound(const struct trial *trial, const struct reduce_call *call, size_t at, long double exact)
@@ -243,9 +247,10 @@ static long double error_bound(const struct trial *trial, const struct reduce_ca
     long double unit = trial->dtype == WEFT_FLOAT64 ? 0x1p-53L : 0x1p-24L;
     long double magnitudes = 0;
     for (uint32_t i = 0; i < call->source_count; i++) {
-        magnitudes += fabsl((long double)element_value(trial->dtype, call->sources[i], at));
+        long double scale = call->scales ? call->scales[i] : 1;
+        magnitudes += fabsl(scale * (long double)element_value(trial->dtype, call->sources[i], at));
     }
-    int roundings = (int)call->source_count - 1 + (trial->op == WEFT_AVG);
+    int roundings = (int)call->source_count - 1 + (trial->op == WEFT_AVG) + (call->scales ? 2 : 0);
     if (trial->op == WEFT_PROD) magnitudes = fabsl(exact);
     if (trial->op == WEFT_AVG) magnitudes /= call->divisor;
     if (trial->op == WEFT_MIN || trial->op == WEFT_MAX) roundings = 0;
@@ -268,8 +273,10 @@ static long double error_bound(const struct trial *trial, const struct reduce_ca
 static long double exact_result(const struct trial *trial, const struct reduce_call *call, size_t at)
 {
     long double value = element_value(trial->dtype, call->sources[0], at);
+    if (call->scales) value *= call->scales[0];
     for (uint32_t i = 1; i < call->source_count; i++) {
         long double next = element_value(trial->dtype, call->sources[i], at);
+        if (call->scales) next *= call->scales[i];
         switch (trial->op) {
         case WEFT_PROD:
             value *= next;
@@ -327,7 +334,7 @@ static void every_16_bit_float_survives_the_round_trip(void **state)
     }
     void *destinations[] = {results};
     const void *sources[] = {numbers, zeros};
-    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false};
+    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false, NULL};
     for (int kind = 0; kind < 2; kind++) {
         for (int i = 0; i < LEVEL_COUNT; i++) {
             reduce_function sum = reduce_lookup_at(dtypes[kind], WEFT_SUM, levels[i].simd);
@@ -351,7 +358,7 @@ static void every_16_bit_float_rounds_right_at_every_scale(void **state)
     for (int bits = 0; bits < COUNT; bits++) numbers[bits] = (uint16_t)bits;
     void *destinations[] = {results};
     const void *sources[] = {numbers, scales};
-    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false};
+    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false, NULL};
     for (int kind = 0; kind < 2; kind++) {
         for (int exponent = -14; exponent <= 15; exponent++) {
             uint16_t scale = format_encode(kind ? &format_bfloat16 : &format_float16, ldexp(1, exponent));
@@ -379,7 +386,7 @@ static uint32_t combine_two(weft_op op, uint32_t first, uint32_t second)
     float left = float32_from(first), right = float32_from(second), result;
     void *destinations[] = {&result};
     const void *sources[] = {&left, &right};
-    reduce_lookup(WEFT_FLOAT32, op)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false});
+    reduce_lookup(WEFT_FLOAT32, op)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, NULL});
     uint32_t bits;
     memcpy(&bits, &result, sizeof bits);
     return bits;
@@ -416,7 +423,7 @@ static void integer_averages_truncate_towards_zero_and_sums_wrap(void **state)
     int32_t first[] = {-7, 7, -1, INT32_MAX}, second[] = {0, 0, 0, 1}, result[4];
     void *destinations[] = {result};
     const void *sources[] = {first, second};
-    struct reduce_call call = {destinations, sources, 1, 2, 4, 2, false};
+    struct reduce_call call = {destinations, sources, 1, 2, 4, 2, false, NULL};
     reduce_lookup(WEFT_INT32, WEFT_AVG)(&call);
     const int32_t expected[] = {-3, 3, 0, INT32_MIN / 2};
     assert_memory_equal(result, expected, sizeof expected);
@@ -429,9 +436,45 @@ static void one_source_is_copied_as_bytes(void **state)
     uint16_t copies[2][3];
     void *destinations[] = {copies[0], copies[1]};
     const void *sources[] = {signalling};
-    reduce_lookup(WEFT_FLOAT16, WEFT_MAX)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false});
+    reduce_lookup(WEFT_FLOAT16, WEFT_MAX)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, NULL});
     assert_memory_equal(copies[0], signalling, sizeof signalling);
     assert_memory_equal(copies[1], signalling, sizeof signalling);
+}
+
+static float combine_scaled(float first, double scale, float second, double second_scale)
+{
+    float result;
+    void *destinations[] = {&result};
+    const void *sources[] = {&first, &second};
+    const double scales[] = {scale, second_scale};
+    reduce_lookup(WEFT_FLOAT32,
+                  WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, scales});
+    return result;
+}
+
+static void a_scaled_product_is_rounded_before_it_is_added(void **state)
+{
+    (void)state;
+    /* (1 + u)(1 - u) is 1 - u^2, which rounds to 1: a fused operation would leave -u^2. */
+    assert_true(combine_scaled(1 + 0x1p-13f, 1 - 0x1p-13, -1, 1) == 0);
+    assert_true(combine_scaled(3, -2, 5, 0.5) == -3.5f);
+    assert_true(combine_scaled(3, 0, 5, 1) == 5);
+    assert_true(isnan(combine_scaled(INFINITY, 0, 5, 1)));
+    assert_true(combine_scaled(0x1p24f, 1 + 0x1p-30, 0, 1) == 0x1p24f); /* the scale is rounded to float32 first */
+}
+
+static void one_scaled_source_is_no_copy(void **state)
+{
+    (void)state;
+    const uint8_t bytes[] = {1, 100, 255};
+    uint8_t results[2][3];
+    const double scale = 3;
+    void *destinations[] = {results[0], results[1]};
+    const void *sources[] = {bytes};
+    reduce_lookup(WEFT_UINT8, WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, &scale});
+    const uint8_t expected[] = {3, 44, 253}; /* modulo 256 */
+    assert_memory_equal(results[0], expected, sizeof expected);
+    assert_memory_equal(results[1], expected, sizeof expected);
 }
 
 static void lookup_refuses_what_is_none(void **state)
@@ -473,6 +516,8 @@ int main(void)
         cmocka_unit_test(any_nan_makes_the_one_quiet_nan),
         cmocka_unit_test(integer_averages_truncate_towards_zero_and_sums_wrap),
         cmocka_unit_test(one_source_is_copied_as_bytes),
+        cmocka_unit_test(a_scaled_product_is_rounded_before_it_is_added),
+        cmocka_unit_test(one_scaled_source_is_no_copy),
         cmocka_unit_test(lookup_refuses_what_is_none),
         cmocka_unit_test(lookup_chooses_the_level_it_names),
     };

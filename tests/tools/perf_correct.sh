@@ -22,7 +22,7 @@ for root in 0 2; do
   right broadcast --ranks 3 --root $root -b 4 -e 1M -f 16 --iters 3
 done
 for dtype in float32 float64 float16 bfloat16 float8_e4m3 float8_e5m2 int8 uint8 int32 uint32 int64 uint64; do
-  for op in sum prod min max avg; do
+  for op in sum prod min max avg premul_sum; do
     right all_reduce --ranks 3 --dtype $dtype --op $op -b 1000 -e 100000 -f 10 --iters 2
   done
 done

@@ -103,6 +103,13 @@ static double combine(int op, double left, double right)
     }
 }
 
+/* What a rank's element counts. */
+static double term(const struct perf_options *options, const struct pattern patterns[], uint32_t rank, size_t element)
+{
+    double value = element_read(patterns[rank].input + element * patterns[rank].element_bytes, options->dtype);
+    return options->op == WEFT_PREMUL_SUM ? value * pattern_scale(rank) : value;
+}
+
 /* Combine the inputs of all ranks from rank @p first on, round about, or pairwise; every partial result must be exact.
  */
 static void check_element(const struct perf_options *options, const struct pattern patterns[], uint32_t rank_count,
@@ -111,10 +118,10 @@ static void check_element(const struct perf_options *options, const struct patte
     size_t size = patterns[0].element_bytes;
     double expected = element_read(patterns[0].expected + element * size, options->dtype);
     for (uint32_t first = 0; first < rank_count; first += 1 + rank_count / 3) {
-        double value = element_read(patterns[first].input + element * size, options->dtype);
+        double value = term(options, patterns, first, element);
         for (uint32_t i = 1; i < rank_count; i++) {
             uint32_t rank = (first + i) % rank_count;
-            value = combine(options->op, value, element_read(patterns[rank].input + element * size, options->dtype));
+            value = combine(options->op, value, term(options, patterns, rank, element));
             if (!is_exact(value, options->dtype))
                 fail_msg("dtype %d op %d ranks %u: %g is rounded", options->dtype, options->op, rank_count, value);
         }

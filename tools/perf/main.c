@@ -49,8 +49,10 @@ static const struct option_word dtypes[] = {{"float32", WEFT_FLOAT32, NULL},
                                             {"float8_e4m3", WEFT_FLOAT8_E4M3, NULL},
                                             {"float8_e5m2", WEFT_FLOAT8_E5M2, NULL},
                                             {NULL, 0, NULL}};
-static const struct option_word ops[] = {{"sum", WEFT_SUM, NULL}, {"prod", WEFT_PROD, NULL}, {"min", WEFT_MIN, NULL},
-                                         {"max", WEFT_MAX, NULL}, {"avg", WEFT_AVG, NULL},   {NULL, 0, NULL}};
+static const struct option_word ops[] = {{"sum", WEFT_SUM, NULL}, {"prod", WEFT_PROD, NULL},
+                                         {"min", WEFT_MIN, NULL}, {"max", WEFT_MAX, NULL},
+                                         {"avg", WEFT_AVG, NULL}, {"premul_sum", WEFT_PREMUL_SUM, NULL},
+                                         {NULL, 0, NULL}};
 static const struct option_word buffers[] = {
     {"plain", 0, NULL}, {"registered", 0, LATER}, {"cuda", 0, LATER}, {NULL, 0, NULL}};
 

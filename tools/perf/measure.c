@@ -51,7 +51,9 @@ void measurement_end(struct measurement *measurement)
 static weft_status call_once(const struct measurement *measurement, uint64_t count, bool in_place)
 {
     const struct perf_options *options = measurement->options;
-    weft_call call = {.size = sizeof call, .algorithm = (weft_algorithm)options->algorithm};
+    weft_call call = {.size = sizeof call,
+                      .algorithm = (weft_algorithm)options->algorithm,
+                      .scale = pattern_scale(measurement->rank)};
     void *recv = in_place ? measurement->send : measurement->recv;
     switch ((weft_collective)options->collective) {
     case WEFT_ALL_REDUCE:

@@ -79,11 +79,10 @@ static uint64_t mix(uint64_t rank, uint64_t element)
     return x ^ (x >> 31);
 }
 
-/* From 1 to a bound such that rank_count of them stay exact; with more ranks than the type counts to, the rest add 0.
- */
-static int64_t sum_input(weft_dtype dtype, uint64_t rank, uint64_t element, uint64_t rank_count)
+/* From 1 to a bound such that rank_count of them stay below the limit; with more ranks than that, the rest add 0. */
+static int64_t sum_input(uint64_t limit, uint64_t rank, uint64_t element, uint64_t rank_count)
 {
-    uint64_t limit = (uint64_t)exact_limit(dtype), bound = limit / rank_count;
+    uint64_t bound = limit / rank_count;
     if (bound == 0) return rank < limit;
     if (bound > 1000) bound = 1000;
     return 1 + (int64_t)(mix(rank, element) % bound);
@@ -132,7 +131,9 @@ static int64_t input_value(const struct perf_options *options, uint64_t rank, ui
     if (!perf_has_op(options->collective)) return any_input(dtype, rank, element);
     switch (options->op) {
     case WEFT_SUM:
-        return sum_input(dtype, rank, element, rank_count);
+        return sum_input((uint64_t)exact_limit(dtype), rank, element, rank_count);
+    case WEFT_PREMUL_SUM:
+        return sum_input((uint64_t)exact_limit(dtype) / 2, rank, element, rank_count);
     case WEFT_AVG:
         return average_input(dtype, rank, element, rank_count);
     case WEFT_PROD:
@@ -156,12 +157,24 @@ static int64_t combine(int op, int64_t left, int64_t right)
     }
 }
 
+double pattern_scale(uint64_t rank)
+{
+    return rank % 3 == 1 ? 2 : 1;
+}
+
+/* What the rank's input counts. */
+static int64_t term_value(const struct perf_options *options, uint64_t rank, uint64_t element, uint64_t rank_count)
+{
+    int64_t value = input_value(options, rank, element, rank_count);
+    return options->op == WEFT_PREMUL_SUM ? value * (int64_t)pattern_scale(rank) : value;
+}
+
 static int64_t expected_value(const struct perf_options *options, uint64_t element, uint64_t rank_count)
 {
     if (!perf_has_op(options->collective)) return input_value(options, options->root, element, rank_count);
-    int64_t value = input_value(options, 0, element, rank_count);
+    int64_t value = term_value(options, 0, element, rank_count);
     for (uint64_t rank = 1; rank < rank_count; rank++)
-        value = combine(options->op, value, input_value(options, rank, element, rank_count));
+        value = combine(options->op, value, term_value(options, rank, element, rank_count));
     return options->op == WEFT_AVG ? value / (int64_t)rank_count : value;
 }
 

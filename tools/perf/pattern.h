@@ -25,6 +25,8 @@ struct pattern {
 int pattern_create(struct pattern *pattern, const struct perf_options *options, uint32_t rank, uint32_t rank_count);
 void pattern_destroy(struct pattern *pattern);
 
+/* What @p rank scales its input by in a premultiplied sum: 1 or 2, which is exact in every type. */
+double pattern_scale(uint64_t rank);
 void pattern_fill_input(const struct pattern *pattern, void *buffer, uint64_t count);
 /* What is left of it after a collective was not written. */
 void pattern_fill_poison(const struct pattern *pattern, void *buffer, uint64_t count);
