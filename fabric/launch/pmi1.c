@@ -7,10 +7,10 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <link.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -140,9 +140,9 @@ static weft_status limits_check(struct pmi1 *pmi, struct diagnostic *diagnostic)
     weft_status status = ask(pmi, "cmd=get_maxes\n", "maxes", "its limits", diagnostic);
     for (size_t i = 0; i < sizeof limits / sizeof limits[0] && status == WEFT_OK; i++) {
         const char *text = pmi1_line_field(&pmi->reply, limits[i].name);
-        unsigned most = 0;
-        char beyond;
-        if (!text || sscanf(text, "%9u%c", &most, &beyond) != 1 || most < limits[i].least)
+        unsigned long most = 0;
+        if (text && *text && text[strspn(text, "0123456789")] == '\0') most = strtoul(text, NULL, 10);
+        if (most < limits[i].least)
             status = diagnose(diagnostic, WEFT_PROTOCOL_ERROR, "PMI_FD: the launcher's limit %s is '%.16s': %u needed",
                               limits[i].name, text ? text : "", limits[i].least);
     }
