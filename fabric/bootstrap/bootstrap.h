@@ -17,10 +17,18 @@
 
 #include "base/diagnostic.h"
 
+/* Where somebody listens. */
+struct tcp_address {
+    int family; /* AF_INET, AF_INET6, or AF_UNSPEC: nowhere */
+    uint16_t port;
+    uint8_t bytes[16]; /* in network order; of AF_INET the first four */
+};
+
 struct identity {
     uint8_t job[16]; /* public */
     uint8_t key[32]; /* secret */
     uint32_t rank, rank_count;
+    struct tcp_address meeting; /* where rank 0 expects the others; AF_UNSPEC: all ranks are on this host */
 };
 
 /* Purpose of a connection. */
@@ -30,7 +38,20 @@ enum bootstrap_role { ROLE_CONTROL = 1, ROLE_TRANSPORT = 2 };
 weft_status bootstrap_identity(const weft_unique_id *id, uint32_t rank, uint32_t rank_count, struct identity *identity,
                                struct diagnostic *diagnostic);
 
-/* The id of the job @p job under @p key, for ranks that were handed a key instead of an id. Thread: any. */
+/* What a unique id says. */
+struct unique_id_parts {
+    uint8_t job[16], key[32];
+    int family; /* of the address at which rank 0 expects the others; AF_UNSPEC: all ranks are on one host */
+    uint8_t address[16];
+    uint16_t port;
+};
+/*
+ * The id of a job whose ranks were handed its parts instead of an id: rank 0 then listens at the address itself.
+ * WEFT_INVALID_ARGUMENT: a family that is none of the three, or an address without a port. Thread: any.
+ */
+weft_status unique_id_make(const struct unique_id_parts *parts, weft_unique_id *id);
+
+/* The same, for ranks of one host. */
 void bootstrap_id_make(const uint8_t job[16], const uint8_t key[32], weft_unique_id *id);
 
 /*
@@ -49,8 +70,8 @@ void bootstrap_id_derive(weft_unique_id *id, uint64_t generation);
 weft_status bootstrap_listen(const struct identity *identity, int *fd, struct diagnostic *diagnostic);
 
 enum {
-    HANDSHAKE_RECORD_BYTES = 72,
-    HANDSHAKE_PROOF_BYTES = 16,
+    HANDSHAKE_RECORD_BYTES = 88,
+    HANDSHAKE_PROOF_BYTES = 32,
 };
 
 /*

@@ -11,6 +11,7 @@
  * differs is told to both. The proofs of the two directions differ, so neither can be answered with its own reflection.
  */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,7 +32,7 @@ enum {
     RECORD_COUNT_AT = 36,
     RECORD_NONCE_AT = 40,
     RECORD_PROOF_AT = 56, /* zero in a hello */
-    RECORD_VERSION = 1,
+    RECORD_VERSION = 2,
 };
 static const uint8_t record_magic[4] = {'W', 'E', 'F', 'T'};
 
@@ -51,20 +52,21 @@ static void record_fill(const struct handshake *handshake, uint8_t record[HANDSH
     bytes_put_u32(record + RECORD_COUNT_AT, handshake->identity->rank_count);
 }
 
-static void make_proof(const struct handshake *handshake, enum direction direction, uint8_t proof[16])
+static void make_proof(const struct handshake *handshake, enum direction direction,
+                       uint8_t proof[HANDSHAKE_PROOF_BYTES])
 {
-    uint8_t message[16 + 2 * RECORD_PROOF_AT] = "weft handshake";
+    uint8_t message[16 + 2 * RECORD_PROOF_AT] = "weft handshake", key[32];
     message[15] = (uint8_t)direction;
     memcpy(message + 16, handshake->hello, RECORD_PROOF_AT);
     memcpy(message + 16 + RECORD_PROOF_AT, handshake->reply, RECORD_PROOF_AT);
-    keyed_tag(handshake->identity->key, message, sizeof message, proof);
+    keyed_derive(handshake->identity->key, "weft connection", key);
+    keyed_hash(key, message, sizeof message, proof);
+    explicit_bzero(key, sizeof key);
 }
 
 static bool proofs_equal(const uint8_t *a, const uint8_t *b)
 {
-    uint8_t difference = 0; /* no early exit: the time taken must not tell how much of a guess was right */
-    for (int i = 0; i < HANDSHAKE_PROOF_BYTES; i++) difference |= a[i] ^ b[i];
-    return difference == 0;
+    return CRYPTO_memcmp(a, b, HANDSHAKE_PROOF_BYTES) == 0; /* takes equally long wherever they differ */
 }
 
 /* Magic, job and version: what must hold before the rest of a record has a meaning. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "bootstrap_internal.h"
 
 /* How long the other ranks have to end by themselves after the first has failed, and after having been asked to. */
@@ -29,7 +31,8 @@ struct supervisor {
     int id_fd, signal_fd;
     sigset_t caller_mask;
     struct sigaction caller_child_action;
-    int exit_code;         /* of the first rank that failed */
+    int exit_code;         /* the worst of those that ranks came to by themselves */
+    bool asked;            /* the ranks have been sent a signal: how they end now is our doing */
     uint64_t next_kill_ns; /* 0: nothing has failed */
     int next_kill;         /* SIGTERM, then SIGKILL */
 };
@@ -53,7 +56,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 static weft_status identity_file(int *fd)
 {
     weft_unique_id id;
-    weft_status status = weft_unique_id_create(&id);
+    weft_status status = id_create_local(&id);
     if (status != WEFT_OK) return status;
     int file = memfd_create("weft-id", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (file < 0) return errno == EMFILE || errno == ENFILE ? WEFT_RESOURCE_LIMIT : WEFT_SYSTEM_ERROR;
@@ -86,6 +89,27 @@ static bool child_environment(uint32_t rank, uint32_t rank_count, int id_fd)
     return true;
 }
 
+/*
+ * Where there are cores enough, each rank gets an equal share of them, side by side: two ranks that the scheduler puts
+ * on one core spend their time waiting for each other. Failing to is no reason not to run.
+ */
+static void child_bind(uint32_t rank, uint32_t rank_count)
+{
+    cpu_set_t allowed, share;
+    if (!config_get()->bind || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    uint32_t core_count = (uint32_t)CPU_COUNT(&allowed), seen = 0;
+    if (rank_count > core_count) return;
+    uint32_t first = (uint32_t)((uint64_t)rank * core_count / rank_count);
+    uint32_t end = (uint32_t)((uint64_t)(rank + 1) * core_count / rank_count);
+    CPU_ZERO(&share);
+    for (int core = 0; core < CPU_SETSIZE; core++) {
+        if (!CPU_ISSET(core, &allowed)) continue;
+        if (seen >= first && seen < end) CPU_SET(core, &share);
+        seen++;
+    }
+    sched_setaffinity(0, sizeof share, &share);
+}
+
 /* In the child, until exec. What went wrong is written to @p report_fd as an errno. */
 static _Noreturn void child_become(const struct supervisor *supervisor, uint32_t rank, char *const argv[],
                                    int report_fd)
@@ -99,6 +123,7 @@ static _Noreturn void child_become(const struct supervisor *supervisor, uint32_t
     if (!cause && fcntl(supervisor->id_fd, F_SETFD, 0) != 0) cause = errno;
     if (!cause && !child_environment(rank, supervisor->rank_count, supervisor->id_fd)) cause = errno;
     if (!cause) {
+        child_bind(rank, supervisor->rank_count);
         execvp(argv[0], argv);
         cause = errno;
     }
@@ -131,8 +156,9 @@ static weft_status start_rank(struct supervisor *supervisor, uint32_t rank, char
     return WEFT_INVALID_ARGUMENT;
 }
 
-static void signal_ranks(const struct supervisor *supervisor, int signal_number)
+static void signal_ranks(struct supervisor *supervisor, int signal_number)
 {
+    supervisor->asked = true;
     for (uint32_t rank = 0; rank < supervisor->rank_count; rank++)
         if (supervisor->ranks[rank] > 0) kill(supervisor->ranks[rank], signal_number);
 }
@@ -157,7 +183,8 @@ static void note_end(struct supervisor *supervisor, uint32_t rank, pid_t pid, in
         if (code != 0) say("rank %u (pid %d) exited with status %d", rank, (int)pid, code);
     }
     if (code == 0) return;
-    if (supervisor->exit_code == 0) supervisor->exit_code = code;
+    if (supervisor->exit_code == 0 || (!supervisor->asked && code > supervisor->exit_code))
+        supervisor->exit_code = code;
     begin_ending(supervisor);
 }
 

@@ -14,14 +14,17 @@
 #include "keyed_hash.h"
 
 /*
- * Layout of a unique id. The room between key and check is where the address of a first rank on another host will be;
- * zero means "same host". The check finds truncation and text conversions, not attacks: the whole id is a secret.
+ * Layout of a unique id. The family is 4, 6, or 0 where all ranks are on one host; the rest is zero. The check finds
+ * truncation and text conversions, not attacks: the whole id is a secret.
  */
 enum {
     ID_MAGIC_AT = 0,
     ID_VERSION_AT = 8,
     ID_JOB_AT = 16,
     ID_KEY_AT = 32,
+    ID_FAMILY_AT = 64,
+    ID_PORT_AT = 66,
+    ID_ADDRESS_AT = 68,
     ID_CHECK_AT = 120,
     ID_VERSION = 1,
 };
@@ -34,16 +37,44 @@ static void id_seal(weft_unique_id *id)
     bytes_put_u64(id->bytes + ID_CHECK_AT, bytes_hash(BYTES_HASH_START, id->bytes, ID_CHECK_AT));
 }
 
+weft_status unique_id_make(const struct unique_id_parts *parts, weft_unique_id *id)
+{
+    bool anywhere = parts->family != AF_UNSPEC;
+    if (parts->family != AF_INET && parts->family != AF_INET6 && anywhere) return WEFT_INVALID_ARGUMENT;
+    if (anywhere && parts->port == 0) return WEFT_INVALID_ARGUMENT;
+    memset(id->bytes, 0, sizeof id->bytes);
+    memcpy(id->bytes + ID_JOB_AT, parts->job, sizeof parts->job);
+    memcpy(id->bytes + ID_KEY_AT, parts->key, sizeof parts->key);
+    if (anywhere) {
+        bytes_put_u16(id->bytes + ID_FAMILY_AT, parts->family == AF_INET ? 4 : 6);
+        bytes_put_u16(id->bytes + ID_PORT_AT, parts->port);
+        memcpy(id->bytes + ID_ADDRESS_AT, parts->address, parts->family == AF_INET ? 4 : 16);
+    }
+    id_seal(id);
+    return WEFT_OK;
+}
+
+void bootstrap_id_make(const uint8_t job[16], const uint8_t key[32], weft_unique_id *id)
+{
+    struct unique_id_parts parts = {.family = AF_UNSPEC};
+    memcpy(parts.job, job, sizeof parts.job);
+    memcpy(parts.key, key, sizeof parts.key);
+    unique_id_make(&parts, id);
+    explicit_bzero(&parts, sizeof parts);
+}
+
+weft_status id_create_local(weft_unique_id *id)
+{
+    uint8_t secret[48];
+    weft_status status = random_secret(secret, sizeof secret);
+    if (status == WEFT_OK) bootstrap_id_make(secret, secret + 16, id);
+    explicit_bzero(secret, sizeof secret);
+    return status;
+}
+
 weft_status weft_unique_id_create(weft_unique_id *id)
 {
-    if (!id) return WEFT_INVALID_ARGUMENT;
-    weft_unique_id fresh = {0};
-    weft_status status = random_secret(fresh.bytes + ID_JOB_AT, 16);
-    if (status == WEFT_OK) status = random_secret(fresh.bytes + ID_KEY_AT, 32);
-    if (status != WEFT_OK) return status;
-    id_seal(&fresh);
-    *id = fresh;
-    return WEFT_OK;
+    return id ? id_create_local(id) : WEFT_INVALID_ARGUMENT;
 }
 
 bool id_is_valid(const weft_unique_id *id)
@@ -71,15 +102,14 @@ weft_status bootstrap_identity(const weft_unique_id *id, uint32_t rank, uint32_t
     memcpy(identity->key, id->bytes + ID_KEY_AT, sizeof identity->key);
     identity->rank = rank;
     identity->rank_count = rank_count;
+    identity->meeting = (struct tcp_address){.family = AF_UNSPEC};
+    uint16_t family = bytes_get_u16(id->bytes + ID_FAMILY_AT);
+    if (family) {
+        identity->meeting.family = family == 4 ? AF_INET : AF_INET6;
+        identity->meeting.port = bytes_get_u16(id->bytes + ID_PORT_AT);
+        memcpy(identity->meeting.bytes, id->bytes + ID_ADDRESS_AT, sizeof identity->meeting.bytes);
+    }
     return WEFT_OK;
-}
-
-void bootstrap_id_make(const uint8_t job[16], const uint8_t key[32], weft_unique_id *id)
-{
-    memset(id->bytes, 0, sizeof id->bytes);
-    memcpy(id->bytes + ID_JOB_AT, job, 16);
-    memcpy(id->bytes + ID_KEY_AT, key, 32);
-    id_seal(id);
 }
 
 void bootstrap_id_derive(weft_unique_id *id, uint64_t generation)

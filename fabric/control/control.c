@@ -274,6 +274,18 @@ void control_stalled(struct control *control, uint64_t sequence)
     engine_unlock();
 }
 
+weft_status control_reach_tcp(void *context, uint32_t peer, int *fd)
+{
+    (void)context, (void)peer, (void)fd;
+    return WEFT_UNSUPPORTED;
+}
+
+bool control_same_host(const struct control *control, uint32_t peer)
+{
+    (void)control, (void)peer;
+    return true;
+}
+
 weft_status control_reach(void *context, uint32_t peer, int *fd)
 {
     struct control *control = context;

@@ -39,6 +39,7 @@ struct control_config {
     struct identity identity;
     uint64_t deadline_ns;  /* for joining, from now */
     uint64_t keepalive_ns; /* a neighbour silent for so long counts as failed */
+    bool network;          /* also give ranks of one host TCP sockets to each other; implied by an id with an address */
 };
 
 /* Blocks until this rank is connected to all its control neighbours. On error the diagnostic names the missing rank. */
@@ -82,6 +83,15 @@ void control_stalled(struct control *control, uint64_t sequence);
  * one is given what the control thread accepted. Never blocks. Thread: the poster or its progress thread.
  */
 weft_status control_reach(void *context, uint32_t peer, int *fd);
+
+/*
+ * The same with TCP sockets, of which a pair may have several: each WEFT_OK gives another one. WEFT_UNSUPPORTED: the
+ * ranks have no network between them (control_config.network).
+ */
+weft_status control_reach_tcp(void *context, uint32_t peer, int *fd);
+
+/* Can @p peer be reached over control_reach(), which is by Unix sockets? The same at both ends. Thread: any. */
+bool control_same_host(const struct control *control, uint32_t peer);
 
 /* Neighbours of @p rank among @p rank_count in ascending order, at most 64; returns how many. Pure. */
 uint32_t control_neighbours(uint32_t rank, uint32_t rank_count, uint32_t neighbours[64]);

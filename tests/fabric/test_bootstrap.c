@@ -21,24 +21,38 @@
 #include "fabric/bootstrap/keyed_hash.h"
 #include "support.h"
 
-/* Vectors of the reference implementation (SipHash-2-4, 64 bits): key 00..0f, messages 00, 00 01, ... */
-static void keyed_hash_is_siphash_2_4(void **state)
+/* RFC 4231, test cases 1 and 2, with the key padded by zeros to 32 bytes, which HMAC does itself. */
+static void keyed_hash_is_hmac_sha_256(void **state)
 {
     (void)state;
     static const struct {
-        size_t size;
-        uint64_t hash;
+        const char *message;
+        uint8_t key[32], hash[8];
     } vectors[] = {
-        {0, UINT64_C(0x726fdb47dd0e0e31)},
-        {1, UINT64_C(0x74f839c593dc67fd)},
-        {8, UINT64_C(0x93f5f5799a932462)},
-        {15, UINT64_C(0xa129ca6149be45e5)},
+        {"Hi There",
+         {0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b,
+          0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b},
+         {0xb0, 0x34, 0x4c, 0x61, 0xd8, 0xdb, 0x38, 0x53}},
+        {"what do ya want for nothing?", "Jefe", {0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e}},
     };
-    uint8_t key[16], message[64];
-    for (uint8_t i = 0; i < 16; i++) key[i] = i;
-    for (uint8_t i = 0; i < 64; i++) message[i] = i;
-    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
-        assert_true(keyed_hash(key, message, vectors[i].size) == vectors[i].hash);
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+        uint8_t hash[KEYED_HASH_BYTES];
+        keyed_hash(vectors[i].key, vectors[i].message, strlen(vectors[i].message), hash);
+        assert_memory_equal(hash, vectors[i].hash, sizeof vectors[i].hash);
+    }
+}
+
+static void keys_for_two_purposes_differ(void **state)
+{
+    (void)state;
+    const uint8_t key[32] = "a key";
+    uint8_t one[32], other[32], again[32];
+    keyed_derive(key, "one", one);
+    keyed_derive(key, "other", other);
+    keyed_derive(key, "one", again);
+    assert_memory_equal(one, again, sizeof one);
+    assert_memory_not_equal(one, other, sizeof one);
+    assert_memory_not_equal(one, key, sizeof one);
 }
 
 static void ids_differ_and_damage_is_found(void **state)
@@ -88,6 +102,33 @@ static void an_id_is_made_of_a_job_and_a_key(void **state)
     assert_int_equal(bootstrap_identity(&id, 1, 2, &identity, NULL), WEFT_OK);
     assert_memory_equal(identity.job, job, sizeof job);
     assert_memory_equal(identity.key, key, sizeof key);
+}
+
+static void an_id_says_where_rank_0_is(void **state)
+{
+    (void)state;
+    struct unique_id_parts parts = {.job = "a job", .key = "a key", .family = AF_INET, .port = 29501};
+    const uint8_t four[16] = {10, 1, 2, 3}, six[16] = {0xfd, [15] = 9};
+    weft_unique_id id;
+    struct identity identity;
+    memcpy(parts.address, four, sizeof four);
+    assert_int_equal(unique_id_make(&parts, &id), WEFT_OK);
+    assert_int_equal(bootstrap_identity(&id, 1, 2, &identity, NULL), WEFT_OK);
+    assert_int_equal(identity.meeting.family, AF_INET);
+    assert_int_equal(identity.meeting.port, 29501);
+    assert_memory_equal(identity.meeting.bytes, four, sizeof four);
+
+    parts.family = AF_INET6;
+    memcpy(parts.address, six, sizeof six);
+    assert_int_equal(unique_id_make(&parts, &id), WEFT_OK);
+    assert_int_equal(bootstrap_identity(&id, 1, 2, &identity, NULL), WEFT_OK);
+    assert_int_equal(identity.meeting.family, AF_INET6);
+    assert_memory_equal(identity.meeting.bytes, six, sizeof six);
+
+    parts.port = 0;
+    assert_int_equal(unique_id_make(&parts, &id), WEFT_INVALID_ARGUMENT);
+    parts.family = AF_UNIX;
+    assert_int_equal(unique_id_make(&parts, &id), WEFT_INVALID_ARGUMENT);
 }
 
 /* ---- Handshakes ---- */
@@ -233,9 +274,9 @@ static void strangers_and_other_versions_are_told_apart(void **state)
     assert_int_equal(accept_changed(0, 1, false, &diagnostic), WEFT_PROTOCOL_ERROR); /* magic */
     assert_int_equal(accept_changed(8, 1, false, &diagnostic), WEFT_PROTOCOL_ERROR); /* job */
     assert_int_equal(accept_changed(4, 3, false, &diagnostic), WEFT_PEER_REFUSED);   /* version */
-    assert_non_null(strstr(diagnostic.text, "speaks version 2"));
+    assert_non_null(strstr(diagnostic.text, "speaks version 1"));
     assert_non_null(strstr(diagnostic.text, "run the same weft on all ranks"));
-    assert_int_equal(accept_changed(71, 0, true, &diagnostic), WEFT_PROTOCOL_ERROR); /* a proof of zeros */
+    assert_int_equal(accept_changed(0, 0, true, &diagnostic), WEFT_PROTOCOL_ERROR); /* a proof of zeros */
     assert_non_null(strstr(diagnostic.text, "does not know the job's key"));
 }
 
@@ -263,9 +304,9 @@ static void every_prefix_of_a_handshake_may_be_the_last(void **state)
     (void)state;
     struct pair pair;
     pair_make(&pair);
-    for (size_t part = 0; part <= 72; part += 8) {
+    for (size_t part = 0; part <= HANDSHAKE_RECORD_BYTES; part += 8) {
         int ends[2];
-        uint8_t noise[72] = "WEFT\1";
+        uint8_t noise[HANDSHAKE_RECORD_BYTES] = "WEFT\2";
         struct diagnostic diagnostic;
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
         memcpy(noise + 8, pair.accepting.job, 16);
@@ -301,7 +342,7 @@ static void another_users_process_is_no_rank(void **state)
         struct sockaddr_un address;
         socklen_t size = rank_address(&pair.dialling, 2, &address);
         int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        uint8_t hello[HANDSHAKE_RECORD_BYTES] = "WEFT\1";
+        uint8_t hello[HANDSHAKE_RECORD_BYTES] = "WEFT\2";
         memcpy(hello + 8, pair.dialling.job, 16);
         if (setuid(65534) != 0 || connect(fd, (struct sockaddr *)&address, size) != 0) _exit(2);
         (void)!write(fd, hello, sizeof hello);
@@ -343,10 +384,12 @@ static void a_rank_listens_once_and_under_a_secret_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keyed_hash_is_siphash_2_4),
+        cmocka_unit_test(keyed_hash_is_hmac_sha_256),
+        cmocka_unit_test(keys_for_two_purposes_differ),
         cmocka_unit_test(ids_differ_and_damage_is_found),
         cmocka_unit_test(the_nth_communicator_has_an_id_of_its_own),
         cmocka_unit_test(an_id_is_made_of_a_job_and_a_key),
+        cmocka_unit_test(an_id_says_where_rank_0_is),
         cmocka_unit_test(a_rank_listens_once_and_under_a_secret_name),
         cmocka_unit_test(two_ranks_of_a_job_are_connected),
         cmocka_unit_test(ranks_that_do_not_fit_refuse_each_other),
