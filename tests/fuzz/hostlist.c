@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fabric/launch/hostlist.h"
+
+#include <string.h>
+
+#include "tests/fuzz/target.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    char *list = malloc(size + 1), host[256] = "", small[5] = "", last[256] = "";
+    if (!list) return 0;
+    memcpy(list, bytes, size);
+    list[size] = '\0';
+
+    struct diagnostic diagnostic = {0};
+    weft_status status = hostlist_host(list, 0, host, sizeof host, &diagnostic);
+    PROMISE(status == WEFT_OK || status == WEFT_INVALID_ARGUMENT);
+    PROMISE((diagnostic.text[0] != '\0') == (status != WEFT_OK));
+    PROMISE((host[0] != '\0') == (status == WEFT_OK));
+    PROMISE(strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == strlen(host));
+    /* It fits, or nothing is written. */
+    weft_status fits = hostlist_host(list, 0, small, sizeof small, NULL);
+    PROMISE((fits == WEFT_OK) == (status == WEFT_OK && strlen(host) < sizeof small));
+    PROMISE(strcmp(small, fits == WEFT_OK ? host : "") == 0);
+    /* A list without brackets has a host more than commas. */
+    if (status == WEFT_OK && !strchr(list, '[')) {
+        uint64_t commas = 0;
+        for (const char *at = list; *at; at++) commas += *at == ',';
+        weft_status of_last = hostlist_host(list, commas, last, sizeof last, NULL);
+        PROMISE(of_last == WEFT_INVALID_ARGUMENT ||
+                strcmp(last, strrchr(list, ',') ? strrchr(list, ',') + 1 : list) == 0);
+        PROMISE(hostlist_host(list, commas + 1, last, sizeof last, NULL) == WEFT_INVALID_ARGUMENT);
+    }
+    free(list);
+    return 0;
+}
