@@ -32,8 +32,9 @@
     X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
     X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \
     X(verify, WEFT_VERIFY, B, "0", 0, 1, "prove every plan right before it is used")                                   \
-    X(spin_ns, WEFT_SPIN, T, "3us", 0, NS_PER_S, "busy waiting before giving the core away")                          \
+    X(spin_ns, WEFT_SPIN, T, "3us", 0, NS_PER_S, "busy waiting before giving the core away")                           \
     X(progress_thread, WEFT_PROGRESS_THREAD, B, "0", 0, 1, "run operations on a thread of their own")                  \
+    X(bind, WEFT_BIND, B, "1", 0, 1, "bind local ranks to their share of the cores")                                   \
     X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use")
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };

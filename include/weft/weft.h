@@ -172,7 +172,10 @@ WEFT_API weft_status weft_comm_describe(const weft_comm *comm, weft_format forma
  * says on standard error which rank died and how, and ends the rest some seconds after one has failed. Children die
  * with their parent; SIGINT and SIGTERM are passed on.
  *
- * *exit_code: 0 when all ranks returned 0, else the first failing rank's code (128 + signal for a signal).
+ * Where there are cores enough each rank is bound to an equal share of them (WEFT_BIND=0: not).
+ *
+ * *exit_code: 0 when all ranks returned 0, else the worst code of those that ended by themselves (128 + signal for a
+ * signal).
  * Thread: the process's only one. Errors: WEFT_INVALID_ARGUMENT, WEFT_RESOURCE_LIMIT, WEFT_SYSTEM_ERROR.
  */
 WEFT_API weft_status weft_local_run(uint32_t rank_count, char *const argv[], int *exit_code);
