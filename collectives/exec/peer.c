@@ -115,7 +115,8 @@ void peer_put(struct peer *peer, const struct put *put)
     if (peer->state != PEER_CONNECTED) return;
     struct put sent = *put;
     if (!peer->mapped) {
-        sent.flags |= PUT_LOCAL_DONE;
+        /* An operation is not complete before all has left, so until then somebody polls. */
+        sent.flags |= PUT_LOCAL_DONE | PUT_MORE;
         peer->leaving_count++;
     }
     if (peer->refused_count == 0 && connection_put(peer->connection, &sent, 1) == 1) return;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -69,6 +70,7 @@ int tcp_sockets_dial(struct tcp_sockets *sockets, uint32_t as, uint32_t rank)
     const int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) < 0 ||
         send(fd, &as, sizeof as, MSG_NOSIGNAL) != sizeof as || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
         if (fd >= 0) close(fd);
         return -1;

@@ -42,6 +42,7 @@ struct rendezvous {
 enum put_flags {
     PUT_NOTIFY = 1,     /* the peer gets EVENT_ARRIVED with the tag */
     PUT_LOCAL_DONE = 2, /* this side gets EVENT_LOCAL_DONE with the tag once `source` may be changed again */
+    PUT_MORE = 4,       /* may wait for the next poll(), to leave together with what is put until then */
 };
 
 struct put {

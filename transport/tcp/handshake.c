@@ -191,7 +191,7 @@ static weft_status accept_sockets(struct tcp_connection *connection)
 
         if (greeting->fd < 0) {
             const uint32_t wanted = connection->attempt_known ? connection->lane_count : 1;
-            if (greetings_open(connection->placed) >= wanted) continue;
+            if (greetings_open(connection->placed) + greetings_open(connection->waiting) >= wanted) continue;
             status = reach(connection, greeting);
             if (status == WEFT_IN_PROGRESS) continue;
             if (status) return status;

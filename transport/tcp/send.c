@@ -25,6 +25,9 @@ enum { MOST_PARTS = 64, MOST_COPIED_BYTES = 4096, COPIED_PAYLOAD_BYTES = 512 };
 /* Beyond this a call has enough to do. */
 #define ENOUGH_BYTES (1u << 20)
 
+/* Below this a call costs more than what it carries, so that it pays to wait for company. */
+#define WORTH_BYTES 4096u
+
 static void gather_copy(struct gather *gather, const uint8_t *from, size_t bytes)
 {
     uint8_t *to = gather->copies + gather->copied_bytes;
@@ -69,6 +72,7 @@ static void output_advance(struct tcp_lane *lane, size_t bytes)
     struct tcp_connection *connection = lane->connection;
 
     lane->head_sent += bytes;
+    lane->queued_bytes -= bytes;
     while (lane->head != lane->tail) {
         const struct tcp_output *output = &lane->queue[lane->head % TCP_QUEUE_ENTRIES];
         const uint64_t frame_bytes = TCP_FRAME_BYTES + (uint64_t)output->frame.bytes;
@@ -149,6 +153,7 @@ void tcp_connection_check_room(struct tcp_connection *connection)
 static void enqueue(struct tcp_lane *lane, const struct tcp_output *output)
 {
     lane->queue[lane->tail++ % TCP_QUEUE_ENTRIES] = *output;
+    lane->queued_bytes += TCP_FRAME_BYTES + (uint64_t)output->frame.bytes;
 }
 
 bool tcp_lane_send_control(struct tcp_lane *lane, enum tcp_frame_kind kind)
@@ -163,7 +168,7 @@ bool tcp_lane_drop_output(struct tcp_lane *lane)
     const bool cut = lane->head != lane->tail && lane->head_sent > 0;
 
     lane->head = lane->tail;
-    lane->head_sent = 0;
+    lane->head_sent = lane->queued_bytes = 0;
     tcp_lane_set_sending(lane, false);
     return cut;
 }
@@ -191,7 +196,7 @@ static bool put_one(struct tcp_connection *connection, struct tcp_lane *lane, co
 size_t tcp_put(struct connection *base, const struct put *puts, size_t count)
 {
     struct tcp_connection *connection = tcp_connection_of(base);
-    uint32_t touched = 0;
+    uint32_t touched = 0, urgent = 0;
     size_t accepted = 0;
 
     if (connection->state != TCP_CONNECTED || connection->quiesce != TCP_NOT_ASKED) return 0;
@@ -199,12 +204,16 @@ size_t tcp_put(struct connection *base, const struct put *puts, size_t count)
         const uint32_t lane = puts[accepted].path_hint % connection->lane_count;
         if (!put_one(connection, &connection->lanes[lane], &puts[accepted])) break;
         touched |= UINT32_C(1) << lane;
+        if (!(puts[accepted].flags & PUT_MORE)) urgent |= UINT32_C(1) << lane;
         accepted++;
     }
-    /* A lane that the kernel takes nothing for is poll's to try again. */
     for (; touched; touched &= touched - 1) {
         struct tcp_lane *lane = &connection->lanes[__builtin_ctz(touched)];
-        if (!lane->blocked) tcp_lane_flush(lane);
+        const bool worth = (urgent & touched & -touched) || lane->queued_bytes >= WORTH_BYTES;
+        if (worth && !lane->blocked)
+            tcp_lane_flush(lane);
+        else
+            tcp_lane_set_sending(lane, true); /* poll() will */
     }
     return accepted;
 }

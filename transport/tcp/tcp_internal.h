@@ -54,9 +54,9 @@ struct tcp_lane {
     bool in_frame; /* `frame` has not been received wholly, or its notification not been given */
     TAILQ_ENTRY(tcp_lane) watched_link, ready_link, sending_link;
 
-    uint32_t head, tail; /* of queue, both counting up */
-    uint64_t head_sent;  /* bytes of the frame at the head that have gone, its header included */
-    uint64_t queued_bytes;
+    uint32_t head, tail;   /* of queue, both counting up */
+    uint64_t head_sent;    /* bytes of the frame at the head that have gone, its header included */
+    uint64_t queued_bytes; /* of all that is in the queue, without head_sent */
     struct tcp_output queue[TCP_QUEUE_ENTRIES];
 
     struct tcp_frame frame;

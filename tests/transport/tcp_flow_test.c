@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernel does not take at once: full buffers, frames in parts, readers that are slow, ends in the midst. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "tests/transport/pairs.h"
+#include "tests/transport/tcp_sockets.h"
+#include "transport/tcp/tcp.h"
+
+#define REGION_BYTES (4u << 20)
+#define TINY_BUFFER_BYTES 4096
+
+struct couple {
+    struct tcp_sockets sockets;
+    struct endpoint *endpoints[2];
+    struct connection *connections[2];
+    uint8_t *source; /* REGION_BYTES of random bytes */
+};
+
+static void couple_open(struct couple *couple, struct tcp_config config)
+{
+    struct random random;
+
+    memset(couple, 0, sizeof *couple);
+    couple->sockets.buffer_bytes = (int)config.socket_buffer_bytes;
+    assert_true(tcp_sockets_open(&couple->sockets, 2, AF_INET));
+    config.rank_count = 2;
+    for (config.rank = 0; config.rank < 2; config.rank++) {
+        assert_int_equal(tcp_endpoint_create(&config, tcp_sockets_rendezvous(&couple->sockets, config.rank),
+                                             &couple->endpoints[config.rank], NULL),
+                         WEFT_OK);
+    }
+    assert_int_equal(pairs_connect_two(couple->endpoints[0], couple->endpoints[1], REGION_BYTES,
+                                       &couple->connections[0], &couple->connections[1]),
+                     WEFT_OK);
+    couple->source = malloc(REGION_BYTES);
+    assert_non_null(couple->source);
+    random_seed(&random, 1);
+    for (size_t i = 0; i < REGION_BYTES; i += 8) bytes_put_u64(couple->source + i, random_next(&random));
+}
+
+static void couple_close(struct couple *couple)
+{
+    for (int i = 0; i < 2; i++) {
+        if (couple->connections[i]) connection_disconnect(couple->connections[i]);
+        endpoint_destroy(couple->endpoints[i]);
+    }
+    tcp_sockets_close(&couple->sockets);
+    free(couple->source);
+}
+
+/* The next event of rank @p of, while both poll; polls that bring nothing are limited in number. */
+static struct event await_event(struct couple *couple, uint32_t of)
+{
+    struct event event;
+
+    for (int i = 0; i < 10000000; i++) {
+        if (endpoint_poll(couple->endpoints[of], &event, 1, clock_now_ns())) return event;
+        assert_int_equal(endpoint_poll(couple->endpoints[!of], &(struct event){0}, 0, clock_now_ns()), 0);
+    }
+    fail_msg("rank %u waits in vain", of);
+    return event;
+}
+
+static void a_large_put_arrives_whole_through_tiny_buffers(void **state)
+{
+    (void)state;
+    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+        struct couple couple;
+        couple_open(&couple, (struct tcp_config){.lanes = lanes, .socket_buffer_bytes = TINY_BUFFER_BYTES});
+        const struct put puts[2] = {{.source = couple.source,
+                                     .bytes = REGION_BYTES - 1,
+                                     .path_hint = 2,
+                                     .tag = 1,
+                                     .flags = PUT_NOTIFY | PUT_LOCAL_DONE},
+                                    {.source = couple.source + REGION_BYTES - 1,
+                                     .remote_offset = REGION_BYTES - 1,
+                                     .bytes = 1,
+                                     .path_hint = 2,
+                                     .tag = 2,
+                                     .flags = PUT_NOTIFY | PUT_LOCAL_DONE}};
+        assert_int_equal(connection_put(couple.connections[0], puts, 2), 2);
+        /* Nobody reads, so the kernel cannot have it all, and the source is still needed. */
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(endpoint_poll(couple.endpoints[0], &(struct event){0}, 1, clock_now_ns()), 0);
+        assert_int_equal(await_event(&couple, 1).tag, 1);
+        assert_int_equal(await_event(&couple, 1).tag, 2);
+        assert_memory_equal(couple.connections[1]->granted, couple.source, REGION_BYTES);
+        for (uint32_t tag = 1; tag <= 2; tag++) {
+            const struct event event = await_event(&couple, 0);
+            assert_int_equal(event.kind, EVENT_LOCAL_DONE);
+            assert_int_equal(event.tag, tag);
+        }
+        couple_close(&couple);
+    }
+}
+
+static void what_may_wait_leaves_with_the_next_poll(void **state)
+{
+    const struct put more = {.tag = 1, .flags = PUT_NOTIFY | PUT_MORE}, last = {.tag = 2, .flags = PUT_NOTIFY};
+    struct event events[4];
+    struct couple couple;
+
+    (void)state;
+    couple_open(&couple, (struct tcp_config){.lanes = 1});
+    /* Held until a poll of this side ... */
+    assert_int_equal(connection_put(couple.connections[0], &more, 1), 1);
+    for (int i = 0; i < 100; i++) assert_int_equal(endpoint_poll(couple.endpoints[1], events, 4, 0), 0);
+    assert_int_equal(endpoint_poll(couple.endpoints[0], events, 4, 0), 0);
+    assert_int_equal(await_event(&couple, 1).tag, 1);
+    /* ... or until arm() ... */
+    int fd;
+    assert_int_equal(connection_put(couple.connections[0], &more, 1), 1);
+    assert_int_equal(endpoint_arm(couple.endpoints[0], &fd), WEFT_OK);
+    assert_int_equal(await_event(&couple, 1).tag, 1);
+    /* ... or until one that does not wait ... */
+    assert_int_equal(connection_put(couple.connections[0], &more, 1), 1);
+    assert_int_equal(connection_put(couple.connections[0], &last, 1), 1);
+    assert_int_equal(await_event(&couple, 1).tag, 1);
+    assert_int_equal(await_event(&couple, 1).tag, 2);
+    /* ... or until it is worth a call of its own. */
+    const struct put large = {.source = couple.source, .bytes = 10000, .tag = 3, .flags = PUT_NOTIFY | PUT_MORE};
+    assert_int_equal(connection_put(couple.connections[0], &large, 1), 1);
+    size_t count = 0;
+    for (int i = 0; i < 100000 && !count; i++) count = endpoint_poll(couple.endpoints[1], events, 4, 0);
+    assert_int_equal(count, 1);
+    couple_close(&couple);
+}
+
+static void a_disconnect_sends_what_was_accepted(void **state)
+{
+    enum { COUNT = 60, BYTES = 512 };
+
+    (void)state;
+    for (uint32_t lanes = 1; lanes <= 3; lanes += 2) {
+        struct couple couple;
+        couple_open(&couple, (struct tcp_config){.lanes = lanes});
+        for (uint32_t i = 0; i < COUNT; i++) {
+            const struct put put = {.source = couple.source + i * BYTES,
+                                    .remote_offset = (uint64_t)i * BYTES,
+                                    .bytes = BYTES,
+                                    .tag = i,
+                                    .path_hint = (uint16_t)i,
+                                    .flags = PUT_NOTIFY | PUT_MORE};
+            assert_int_equal(connection_put(couple.connections[0], &put, 1), 1);
+            /* Input that nobody reads would make a plain close() a reset. */
+            const struct put unread = {.source = couple.source, .bytes = 1000};
+            assert_int_equal(connection_put(couple.connections[1], &unread, 1), 1);
+        }
+        connection_disconnect(couple.connections[0]);
+        couple.connections[0] = NULL;
+        const struct put late = {.source = couple.source, .bytes = 1000};
+        (void)connection_put(couple.connections[1], &late, 1);
+        bool seen[COUNT] = {false};
+        for (uint32_t i = 0; i < COUNT; i++) {
+            const struct event event = await_event(&couple, 1);
+            assert_int_equal(event.kind, EVENT_ARRIVED);
+            assert_true(event.tag < COUNT && !seen[event.tag]);
+            seen[event.tag] = true;
+        }
+        const struct event event = await_event(&couple, 1);
+        assert_int_equal(event.kind, EVENT_FAILED);
+        assert_int_equal(event.status, WEFT_PEER_FAILED);
+        assert_memory_equal(couple.connections[1]->granted, couple.source, COUNT * BYTES);
+        couple_close(&couple);
+    }
+}
+
+static void a_disconnect_does_not_wait_for_ever(void **state)
+{
+    struct couple couple;
+
+    (void)state;
+    couple_open(&couple,
+                (struct tcp_config){.lanes = 2, .socket_buffer_bytes = TINY_BUFFER_BYTES, .linger_ns = NS_PER_MS});
+    const struct put put = {.source = couple.source, .bytes = REGION_BYTES, .flags = PUT_NOTIFY};
+    assert_int_equal(connection_put(couple.connections[0], &put, 1), 1);
+    connection_disconnect(couple.connections[0]); /* nobody reads */
+    couple.connections[0] = NULL;
+    const struct event event = await_event(&couple, 1);
+    assert_int_equal(event.kind, EVENT_FAILED); /* and no notification of what did not arrive */
+    couple_close(&couple);
+}
+
+/* The reader's kernel answers probes of its closed window, however long its user computes. */
+static void a_reader_that_is_busy_elsewhere_is_alive(void **state)
+{
+    enum { KEEPALIVE_S = 1, BUSY_S = 3 };
+    struct couple couple;
+
+    (void)state;
+    couple_open(&couple, (struct tcp_config){.lanes = 1,
+                                             .socket_buffer_bytes = TINY_BUFFER_BYTES,
+                                             .keepalive_ns = KEEPALIVE_S * NS_PER_S});
+    const struct put put = {.source = couple.source, .bytes = REGION_BYTES, .tag = 3, .flags = PUT_NOTIFY};
+    assert_int_equal(connection_put(couple.connections[0], &put, 1), 1);
+    for (int i = 0; i < BUSY_S * 10; i++) {
+        assert_int_equal(endpoint_poll(couple.endpoints[0], &(struct event){0}, 1, clock_now_ns()), 0);
+        nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_MS}, NULL);
+    }
+    const struct event event = await_event(&couple, 1);
+    assert_int_equal(event.kind, EVENT_ARRIVED);
+    assert_memory_equal(couple.connections[1]->granted, couple.source, REGION_BYTES);
+    couple_close(&couple);
+}
+
+static void a_configuration_that_cannot_be_is_refused(void **state)
+{
+    struct tcp_sockets sockets = {0};
+    const struct rendezvous rendezvous = tcp_sockets_rendezvous(&sockets, 0), none = {NULL, NULL};
+    const struct tcp_config many = {.rank_count = 2, .lanes = TCP_MAX_LANES + 1}, beyond = {.rank = 2, .rank_count = 2},
+                            good = {.rank_count = 2};
+    struct endpoint *endpoint = NULL;
+    struct diagnostic diagnostic;
+
+    (void)state;
+    assert_int_equal(tcp_endpoint_create(&many, rendezvous, &endpoint, &diagnostic), WEFT_INVALID_ARGUMENT);
+    assert_string_equal(diagnostic.text, "tcp: 17 lanes to a peer; at most 16 are supported");
+    assert_int_equal(tcp_endpoint_create(&beyond, rendezvous, &endpoint, NULL), WEFT_INVALID_ARGUMENT);
+    assert_int_equal(tcp_endpoint_create(&good, none, &endpoint, NULL), WEFT_INVALID_ARGUMENT);
+    assert_null(endpoint);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_large_put_arrives_whole_through_tiny_buffers),
+        cmocka_unit_test(what_may_wait_leaves_with_the_next_poll),
+        cmocka_unit_test(a_disconnect_sends_what_was_accepted),
+        cmocka_unit_test(a_disconnect_does_not_wait_for_ever),
+        cmocka_unit_test(a_reader_that_is_busy_elsewhere_is_alive),
+        cmocka_unit_test(a_configuration_that_cannot_be_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
