@@ -115,9 +115,11 @@ weft_status bootstrap_identity(const weft_unique_id *id, uint32_t rank, uint32_t
 void bootstrap_id_derive(weft_unique_id *id, uint64_t generation)
 {
     if (generation == 0) return;
-    uint8_t key[32], seed[32] = "weft communicator";
+    /* The job is part of it: jobs may share a key, where it comes from a file. */
+    uint8_t key[32], seed[48] = "weft communicator";
     memcpy(key, id->bytes + ID_KEY_AT, sizeof key);
     bytes_put_u64(seed + 24, generation);
+    memcpy(seed + 32, id->bytes + ID_JOB_AT, 16);
     for (uint8_t part = 0; part < 3; part++) {
         seed[23] = part;
         keyed_tag(key, seed, sizeof seed, id->bytes + ID_JOB_AT + 16 * part);

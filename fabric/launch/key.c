@@ -142,13 +142,16 @@ void job_derive(const uint8_t key[KEY_BYTES], const char *address, uint16_t port
 weft_status place_derive(struct place *place, const char *address, uint16_t port, uint64_t deadline_at_ns,
                          struct diagnostic *diagnostic)
 {
-    uint8_t key[KEY_BYTES], job[JOB_BYTES];
-    weft_status status = key_find(key, &place->lasting, deadline_at_ns, diagnostic);
-    if (status != WEFT_OK) return status;
-    job_derive(key, address, port, job);
-    bootstrap_id_make(job, key, &place->id);
-    explicit_bzero(key, sizeof key);
-    return WEFT_OK;
+    struct unique_id_parts parts = {.port = port};
+    weft_status status = key_find(parts.key, &place->lasting, deadline_at_ns, diagnostic);
+    if (status == WEFT_OK) status = master_resolve(address, &parts, deadline_at_ns, diagnostic);
+    if (status == WEFT_OK) {
+        /* From the text, not from what it resolved to: hosts may see one name at different addresses. */
+        job_derive(parts.key, address, port, parts.job);
+        status = unique_id_make(&parts, &place->id);
+    }
+    explicit_bzero(&parts, sizeof parts);
+    return status;
 }
 
 void hex_write(const uint8_t *bytes, size_t size, char *text)

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "fabric/bootstrap/bootstrap.h"
 #include "launch_internal.h"
 
@@ -59,8 +60,19 @@ weft_status alone_identify(struct place *place, struct diagnostic *diagnostic)
     place->rank = 0;
     place->rank_count = 1;
     place->fresh = true;
-    if (weft_unique_id_create(&place->id) == WEFT_OK) return WEFT_OK;
-    return diagnose(diagnostic, WEFT_SYSTEM_ERROR, "the kernel gives no random bytes: %s", strerror(errno));
+    uint8_t secret[JOB_BYTES + KEY_BYTES];
+    if (random_secret(secret, sizeof secret) != WEFT_OK)
+        return diagnose(diagnostic, WEFT_SYSTEM_ERROR, "the kernel gives no random bytes: %s", strerror(errno));
+    bootstrap_id_make(secret, secret + JOB_BYTES, &place->id);
+    explicit_bzero(secret, sizeof secret);
+    return WEFT_OK;
+}
+
+weft_status id_create(weft_unique_id *id, struct diagnostic *diagnostic)
+{
+    weft_status status = weft_unique_id_create(id);
+    if (status == WEFT_OK) return WEFT_OK;
+    return diagnose(diagnostic, status, "rank 0 cannot make the job's id: %s", weft_status_name(status));
 }
 
 static weft_status place_find(struct place *place, struct diagnostic *diagnostic)

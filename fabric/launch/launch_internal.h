@@ -24,6 +24,8 @@ weft_status pmix_identify(struct place *place, uint64_t deadline_at_ns, struct d
 weft_status pmi1_identify(struct place *place, uint64_t deadline_at_ns, struct diagnostic *diagnostic);
 weft_status rank_identify(struct place *place, uint64_t deadline_at_ns, struct diagnostic *diagnostic);
 weft_status slurm_identify(struct place *place, uint64_t deadline_at_ns, struct diagnostic *diagnostic);
+/* The id that rank 0 makes for all, where the launcher has a store to carry it. */
+weft_status id_create(weft_unique_id *id, struct diagnostic *diagnostic);
 /* One rank with an id of its own. */
 weft_status alone_identify(struct place *place, struct diagnostic *diagnostic);
 
@@ -60,6 +62,11 @@ void job_derive(const uint8_t key[KEY_BYTES], const char *address, uint16_t port
 
 /* The port of rank 0: WEFT_PORT, else MASTER_PORT + 1, else @p otherwise, which may be 0 for "none". */
 weft_status master_port(uint16_t otherwise, uint16_t *port, struct diagnostic *diagnostic);
+
+/* What @p name is at, into parts->family and parts->address; waits for the resolver until the deadline. */
+struct unique_id_parts;
+weft_status master_resolve(const char *name, struct unique_id_parts *parts, uint64_t deadline_at_ns,
+                           struct diagnostic *diagnostic);
 
 /* Fill in the id of the job that meets at @p address and @p port. */
 weft_status place_derive(struct place *place, const char *address, uint16_t port, uint64_t deadline_at_ns,

@@ -213,12 +213,9 @@ weft_status pmi1_identify(struct place *place, uint64_t deadline_at_ns, struct d
                         "PMI_FD is %u, which is no open socket: a program between the launcher and this one closed it, "
                         "or the launcher is gone: then unset PMI_FD",
                         fd);
-    if (place->rank == 0) {
-        struct place alone;
-        status = alone_identify(&alone, diagnostic);
-        if (status != WEFT_OK) return status;
-        place->id = alone.id;
-    }
+    if (place->rank_count == 1) return alone_identify(place, diagnostic);
+    if (place->rank == 0) status = id_create(&place->id, diagnostic);
+    if (status != WEFT_OK) return status;
     /* Programs that this one runs have no business there; the number stays taken, for those who still read PMI_FD. */
     fcntl((int)fd, F_SETFD, FD_CLOEXEC);
     struct pmi1 pmi = {.fd = (int)fd, .deadline_at_ns = deadline_at_ns};

@@ -78,7 +78,7 @@ static weft_status library_open(struct diagnostic *diagnostic)
 /* ---- On the thread that may be left behind ---- */
 
 struct exchange {
-    struct place place; /* rank 0's id goes in, everybody's comes out */
+    struct place place;
     int timeout_s;
     struct diagnostic diagnostic;
     /* Written by the thread (release), read by who gave up waiting for it (acquire): what it is at. */
@@ -131,6 +131,7 @@ static bool world_size_get(struct exchange *exchange, const struct pmix_abi_proc
 static bool id_publish(struct exchange *exchange)
 {
     weft_unique_id *id = &exchange->place.id;
+    if (id_create(id, &exchange->diagnostic) != WEFT_OK) return false;
     struct pmix_abi_value value = {.type = PMIX_ABI_TYPE_BYTE_OBJECT};
     value.data.bytes.bytes = (char *)id->bytes;
     value.data.bytes.size = sizeof id->bytes;
@@ -186,7 +187,9 @@ static void exchange_run(void *of_exchange)
     }
     exchange->place.rank = self.rank;
     bool done = world_size_get(exchange, &self);
-    if (done && exchange->place.rank_count > 1)
+    if (done && exchange->place.rank_count == 1)
+        done = alone_identify(&exchange->place, &exchange->diagnostic) == WEFT_OK;
+    else if (done)
         done = (self.rank != 0 || id_publish(exchange)) && others_await(exchange) &&
                (self.rank == 0 || id_fetch(exchange, &self));
     if (done) {
@@ -218,11 +221,6 @@ weft_status pmix_identify(struct place *place, uint64_t deadline_at_ns, struct d
     if (status != WEFT_OK) return status;
     struct exchange *exchange = calloc(1, sizeof *exchange);
     if (!exchange) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to speak with the launcher");
-    status = alone_identify(&exchange->place, diagnostic);
-    if (status != WEFT_OK) {
-        free(exchange);
-        return status;
-    }
     uint64_t now_ns = clock_now_ns(), left_ns = deadline_at_ns > now_ns ? deadline_at_ns - now_ns : 0;
     exchange->timeout_s = (int)(left_ns / NS_PER_S) + 1; /* ours comes first, the server's then clears up after it */
     stage_set(exchange, "the launcher to answer (PMIx_Init)");

@@ -92,6 +92,20 @@ static void the_nth_communicator_has_an_id_of_its_own(void **state)
     assert_int_equal(bootstrap_identity(&second, 0, 1, &identity, NULL), WEFT_OK);
 }
 
+static void jobs_that_share_a_key_stay_apart(void **state)
+{
+    (void)state;
+    const uint8_t job[2][16] = {"a job", "another"}, key[32] = "a key";
+    weft_unique_id ids[2];
+    for (uint64_t generation = 0; generation < 3; generation++) {
+        for (int i = 0; i < 2; i++) {
+            bootstrap_id_make(job[i], key, &ids[i]);
+            bootstrap_id_derive(&ids[i], generation);
+        }
+        assert_memory_not_equal(ids[0].bytes + 16, ids[1].bytes + 16, 16);
+    }
+}
+
 static void an_id_is_made_of_a_job_and_a_key(void **state)
 {
     (void)state;
@@ -388,6 +402,7 @@ int main(void)
         cmocka_unit_test(keys_for_two_purposes_differ),
         cmocka_unit_test(ids_differ_and_damage_is_found),
         cmocka_unit_test(the_nth_communicator_has_an_id_of_its_own),
+        cmocka_unit_test(jobs_that_share_a_key_stay_apart),
         cmocka_unit_test(an_id_is_made_of_a_job_and_a_key),
         cmocka_unit_test(an_id_says_where_rank_0_is),
         cmocka_unit_test(a_rank_listens_once_and_under_a_secret_name),

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,8 +58,10 @@ static struct identity take_apart(const struct outcome *outcome)
 
 static bool is_same_job(const struct outcome *one, const struct outcome *other)
 {
-    return memcmp(&one->id, &other->id, sizeof one->id) == 0 &&
-           memcmp(&one->second_id, &other->second_id, sizeof one->second_id) == 0;
+    bool first = memcmp(&one->id, &other->id, sizeof one->id) == 0;
+    /* Two jobs share none of their communicators. */
+    assert_int_equal(memcmp(&one->second_id, &other->second_id, sizeof one->second_id) == 0, first);
+    return first;
 }
 
 static void without_a_launcher_there_is_one_rank(void **state)
@@ -234,6 +237,26 @@ static void a_key_comes_by_descriptor(void **state)
     close(ends[1]);
 }
 
+static void the_id_says_where_rank_0_is(void **state)
+{
+    (void)state;
+    struct outcome outcome = identify_well(TWO "RANK=1 WEFT_INSECURE=1");
+    struct identity identity = take_apart(&outcome);
+    assert_int_equal(identity.meeting.family, AF_INET);
+    assert_int_equal(identity.meeting.port, 29501);
+    assert_memory_equal(identity.meeting.bytes, "\x7f\0\0\1", 4);
+    /* IPv4 where a name has both, so that all hosts arrive at the same. */
+    outcome = identify_well(TWO "RANK=1 WEFT_INSECURE=1 MASTER_ADDR=localhost");
+    identity = take_apart(&outcome);
+    assert_int_equal(identity.meeting.family, AF_INET);
+    outcome = identify_well(TWO "RANK=1 WEFT_INSECURE=1 MASTER_ADDR=fd00::2");
+    identity = take_apart(&outcome);
+    assert_int_equal(identity.meeting.family, AF_INET6);
+    assert_memory_equal(identity.meeting.bytes, "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\2", 16);
+    expect_refusal(TWO "RANK=1 WEFT_INSECURE=1 MASTER_ADDR=no..such..host", WEFT_INVALID_ARGUMENT,
+                   "the address of rank 0's host 'no..such..host' is not known here");
+}
+
 static void contradictions_are_explained(void **state)
 {
     (void)state;
@@ -271,15 +294,15 @@ static void contradictions_are_explained(void **state)
 static void a_slurm_step_meets_at_its_first_node(void **state)
 {
     (void)state;
-    struct outcome zero = identify_well(STEP "SLURM_PROCID=0 SLURM_STEP_NUM_NODES=2 SLURM_STEP_NODELIST=n[01-02]");
-    struct outcome one = identify_well(STEP "SLURM_PROCID=1 MASTER_ADDR=n01");
+    struct outcome zero = identify_well(STEP "SLURM_PROCID=0 SLURM_STEP_NUM_NODES=2 SLURM_STEP_NODELIST=127.0.0.[3-4]");
+    struct outcome one = identify_well(STEP "SLURM_PROCID=1 MASTER_ADDR=127.0.0.3");
     assert_int_equal(one.rank, 1);
     assert_int_equal(one.rank_count, 2);
     assert_true(is_same_job(&zero, &one));
-    one = identify_well(STEP "SLURM_PROCID=1 SLURM_JOB_NODELIST=n01,m");
+    one = identify_well(STEP "SLURM_PROCID=1 SLURM_JOB_NODELIST=127.0.0.3,m");
     assert_true(is_same_job(&zero, &one));
     /* The step's count, where the job's is another. */
-    one = identify_well(STEP "SLURM_PROCID=4 SLURM_STEP_NUM_TASKS=6 SLURM_STEP_NODELIST=n01");
+    one = identify_well(STEP "SLURM_PROCID=4 SLURM_STEP_NUM_TASKS=6 SLURM_STEP_NODELIST=127.0.0.3");
     assert_int_equal(one.rank_count, 6);
     /* On one node names need not resolve. */
     zero = identify_well(STEP "SLURM_PROCID=0 SLURM_STEP_NUM_NODES=1 SLURM_STEP_NODELIST=n01");
@@ -325,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_key_file_that_others_can_read_is_refused),
         cmocka_unit_test(a_damaged_key_is_refused),
         cmocka_unit_test(a_key_comes_by_descriptor),
+        cmocka_unit_test(the_id_says_where_rank_0_is),
         cmocka_unit_test(contradictions_are_explained),
         cmocka_unit_test(a_slurm_step_meets_at_its_first_node),
         cmocka_unit_test(a_batch_script_is_no_step),
