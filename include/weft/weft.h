@@ -59,8 +59,9 @@ typedef struct weft_comm_config {
 WEFT_API weft_status weft_comm_create(const weft_comm_config *config, weft_comm **comm);
 
 /**
- * The same from the environment: the descriptor that weft_local_run() handed down, with RANK and WORLD_SIZE. Without
- * any of them: a communicator of one rank.
+ * The same from the environment that a launcher made: weft_local_run(); mpirun of OpenMPI or MPICH; srun; torchrun; or
+ * RANK, WORLD_SIZE and MASTER_ADDR set by hand. Without any of them: a communicator of one rank. weft(7) has the
+ * variables and their order. Every call makes another communicator of the same ranks: all ranks call equally often.
  */
 WEFT_API weft_status weft_comm_create_from_env(weft_comm **comm);
 
@@ -73,6 +74,12 @@ WEFT_API void weft_comm_destroy(weft_comm *comm);
 
 WEFT_API uint32_t weft_comm_rank(const weft_comm *comm);
 WEFT_API uint32_t weft_comm_rank_count(const weft_comm *comm);
+
+/**
+ * How ranks reach each other: "shm", "tcp", or "shm+tcp" where only some share a host. WEFT_TRANSPORT forces one.
+ * Owner: the communicator. Thread: any.
+ */
+WEFT_API const char *weft_comm_transport(const weft_comm *comm);
 
 /**
  * The algorithm that a call of @p bytes would get which forces none: the environment's, else the cost model's choice.

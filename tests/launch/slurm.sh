@@ -1,94 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# slurm.sh WEFT-PERF RANK-PRINT: a Slurm of one node, which this starts on the loopback interface, with a munge of its
-# own, and ends whatever happens: srun with PMIx, with PMI-1 (mpi/pmi2), and with nothing but its variables.
+# slurm.sh WEFT-PERF RANK-PRINT: srun with PMIx, with PMI-1 (mpi/pmi2), and with nothing but its variables, in a Slurm
+# that this starts.
 . "$(dirname "$0")/lib.sh"
-for program in munged slurmctld slurmd srun sbatch sinfo; do
-  PATH=$PATH:/usr/sbin need "$program" "slurm-wlm slurm-wlm-plugins munge"
-done
-PATH=$PATH:/usr/sbin
-
-# Whatever was started is ended: by the process ids that the daemons wrote down, and by no name.
-stop_all() {
-  local name pid
-  for name in slurmd slurmctld munged; do
-    [ -s "$scratch/$name.pid" ] || continue
-    pid=$(cat "$scratch/$name.pid")
-    kill "$pid" 2>/dev/null
-    for ((i = 0; i < 100; i++)); do kill -0 "$pid" 2>/dev/null && sleep 0.1; done
-    kill -KILL "$pid" 2>/dev/null
-  done
-  rm -rf "$scratch"
-}
-trap stop_all EXIT
-trap 'exit 1' HUP INT TERM
-
-start_munge() {
-  chmod 711 "$scratch" # munge refuses folders that it or its clients cannot reach
-  (umask 077 && head -c 128 /dev/urandom >"$scratch/munge.key")
-  mkdir -m 755 "$scratch/munge"
-  munged --key-file="$scratch/munge.key" --socket="$scratch/munge/socket" --pid-file="$scratch/munged.pid" \
-    --log-file="$scratch/munged.log" --seed-file="$scratch/munged.seed" >"$scratch/out" 2>"$scratch/err"
-}
-
-# Two free ports of this moment: bash can only ask by trying, so look at what listens.
-free_port() {
-  local port
-  while :; do
-    port=$((10000 + RANDOM % 10000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-  done
-  echo "$port"
-}
-
-start_slurm() {
-  local user
-  user=$(id -un)
-  export SLURM_CONF=$scratch/slurm.conf
-  mkdir "$scratch/state" "$scratch/spool"
-  cat >"$SLURM_CONF" <<CONF
-ClusterName=weft
-SlurmctldHost=localhost(127.0.0.1)
-SlurmUser=$user
-SlurmdUser=$user
-AuthType=auth/munge
-AuthInfo=socket=$scratch/munge/socket
-CredType=cred/munge
-SlurmctldPort=$(free_port)
-SlurmdPort=$(free_port)
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-SlurmctldPidFile=$scratch/slurmctld.pid
-SlurmdPidFile=$scratch/slurmd.pid
-SlurmctldLogFile=$scratch/slurmctld.log
-SlurmdLogFile=$scratch/slurmd.log
-StateSaveLocation=$scratch/state
-SlurmdSpoolDir=$scratch/spool
-ProctrackType=proctrack/pgid
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-SwitchType=switch/none
-MpiDefault=none
-MailProg=/bin/true
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-SlurmdParameters=config_overrides
-ReturnToService=2
-NodeName=node1 NodeAddr=127.0.0.1 NodeHostname=localhost CPUs=8 State=UNKNOWN
-PartitionName=all Nodes=node1 Default=YES MaxTime=INFINITE State=UP
-CONF
-  slurmctld -c >"$scratch/out" 2>"$scratch/err" && slurmd -N node1 -c >>"$scratch/out" 2>>"$scratch/err" || return 1
-  for ((i = 0; i < 300; i++)); do
-    [ "$(sinfo -h -o %t 2>/dev/null)" = idle ] && return
-    sleep 0.1
-  done
-  return 1
-}
-
-if ! start_munge || ! start_slurm; then
-  tail -n 20 "$scratch"/*.log "$scratch/out" "$scratch/err"
-  echo "FAILED: Slurm does not start here"
-  exit 1
-fi
+. "$(dirname "$0")/slurm_lib.sh"
+slurm_is_there || exit 77
+slurm_start
 srun --version
 
 if srun --mpi=list 2>&1 | grep -qw pmix; then
