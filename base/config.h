@@ -27,7 +27,14 @@
     X(port, WEFT_PORT, U, "0", 0, 65535, "port of rank 0 at MASTER_ADDR; 0 means MASTER_PORT + 1")                     \
     X(key_file, WEFT_KEY_FILE, S, "", 0, 0, "file of mode 600 with the job's key, 64 hexadecimal digits")              \
     X(insecure, WEFT_INSECURE, B, "0", 0, 1, "let ranks meet without a key where the launcher has none for them")      \
+    X(interface, WEFT_INTERFACE, S, "", 0, 0,                                                                          \
+      "interface or address to be reached at; empty: where packets to rank 0 leave")                                   \
+    X(port_range, WEFT_PORT_RANGE, S, "", 0, 0, "ports to listen at, as 30000-30999; empty: any")                      \
+    X(host_id, WEFT_HOST_ID, S, "", 0, 0, "what ranks of one host have in common; empty: asked of the kernel")         \
     X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                         \
+    X(tcp_lanes, WEFT_TCP_LANES, U, "0", 0, 16, "sockets to each peer; 0 lets the transport choose")                   \
+    X(tcp_buffer_bytes, WEFT_TCP_BUFFER, U, "0", 0, 64 << 20,                                                          \
+      "bytes of a socket's send and receive buffers; 0 lets the kernel choose")                                        \
     X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")     \
     X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
     X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \
@@ -38,7 +45,7 @@
     X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use")
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };
-enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM };
+enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM, TRANSPORT_TCP };
 
 #define CONFIG_STRING_BYTES 256 /* with the terminator */
 

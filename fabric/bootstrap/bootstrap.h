@@ -16,6 +16,7 @@
 #include <weft/weft.h>
 
 #include "base/diagnostic.h"
+#include "link.h"
 
 /* Where somebody listens. */
 struct tcp_address {
@@ -31,8 +32,19 @@ struct identity {
     struct tcp_address meeting; /* where rank 0 expects the others; AF_UNSPEC: all ranks are on this host */
 };
 
-/* Purpose of a connection. */
-enum bootstrap_role { ROLE_CONTROL = 1, ROLE_TRANSPORT = 2 };
+/* Where a rank can be reached. */
+struct contact {
+    uint8_t host[16];        /* equal where ranks can connect by Unix sockets */
+    struct tcp_address data; /* AF_UNSPEC: there only */
+};
+
+/* Purpose of a connection, which decides what it goes over. */
+enum bootstrap_role {
+    ROLE_CONTROL = 1, /* a Unix socket, or TLS */
+    ROLE_TRANSPORT,   /* a Unix socket */
+    ROLE_MEETING,     /* TLS, to rank 0 */
+    ROLE_LANE,        /* TCP */
+};
 
 /* Take a unique id apart. WEFT_INVALID_ARGUMENT for 128 bytes that weft_unique_id_create() did not make. */
 weft_status bootstrap_identity(const weft_unique_id *id, uint32_t rank, uint32_t rank_count, struct identity *identity,
@@ -54,6 +66,9 @@ weft_status unique_id_make(const struct unique_id_parts *parts, weft_unique_id *
 /* The same, for ranks of one host. */
 void bootstrap_id_make(const uint8_t job[16], const uint8_t key[32], weft_unique_id *id);
 
+/* A fresh id for ranks of one host: nothing listens on the network for it. WEFT_SYSTEM_ERROR: no random bytes. */
+weft_status bootstrap_id_create_local(weft_unique_id *id);
+
 /*
  * The id that weft_local_run() handed down by descriptor. WEFT_INVALID_ARGUMENT: WEFT_ID_FD names none. Thread: any,
  * as often as wanted.
@@ -69,21 +84,29 @@ void bootstrap_id_derive(weft_unique_id *id, uint64_t generation);
 /* Listen as @p identity's rank. Non-blocking, close-on-exec. WEFT_INVALID_ARGUMENT: that rank is already there. */
 weft_status bootstrap_listen(const struct identity *identity, int *fd, struct diagnostic *diagnostic);
 
+/*
+ * Listen where rank 0 expects the others: take over what weft_unique_id_create() has left for this job, or bind the
+ * address. WEFT_AGAIN: it is taken. WEFT_INVALID_ARGUMENT: it is no address of this host.
+ */
+weft_status bootstrap_meeting_listen(const struct identity *identity, int *fd, struct diagnostic *diagnostic);
+
 enum {
     HANDSHAKE_RECORD_BYTES = 88,
     HANDSHAKE_PROOF_BYTES = 32,
 };
 
 /*
- * One handshake, as a state machine that never blocks. On WEFT_OK the socket `fd` is connected, non-blocking and the
- * caller's; accepting, `peer` and `role` say who came and what for. No byte behind the handshake has been read.
- * While dialling, `fd` is -1 whenever the peer does not listen (yet, or no longer): advance again after a while. With
- * an `fd`, advance when it is readable or writable.
+ * One handshake, as a state machine that never blocks. On WEFT_OK `link` is connected and the caller's; accepting,
+ * `peer` and `role` say who came and what for. No byte behind the handshake has been read.
+ * While dialling, `link.fd` is -1 whenever the peer does not listen (yet, or no longer), and `cause` may say why:
+ * advance again after a while. With a descriptor, advance when it is readable or writable.
  */
 struct handshake {
     const struct identity *identity;
-    int fd;
-    bool dialling;
+    struct link link;
+    struct tcp_address at; /* dialling: AF_UNSPEC: the peer's Unix socket */
+    bool dialling, network;
+    int cause; /* errno of the last attempt that led nowhere, or 0 */
     uint32_t peer;
     enum bootstrap_role role;
     uint8_t state;
@@ -93,9 +116,9 @@ struct handshake {
     uint8_t proof[HANDSHAKE_PROOF_BYTES];  /* the dialling side's proof, which ends the exchange */
 };
 void handshake_dial(struct handshake *handshake, const struct identity *identity, uint32_t peer,
-                    enum bootstrap_role role);
-/* Takes the accepted @p fd over. */
-void handshake_accept(struct handshake *handshake, const struct identity *identity, int fd);
+                    enum bootstrap_role role, const struct tcp_address *at);
+/* Takes the accepted @p fd over; @p network: it is a TCP socket, on which TLS may be spoken, and anyone may be. */
+void handshake_accept(struct handshake *handshake, const struct identity *identity, int fd, bool network);
 /*
  * WEFT_IN_PROGRESS or WEFT_OK; else, with a sentence, the socket is closed and the handshake over:
  * WEFT_PEER_REFUSED (a rank of this job that cannot take part, or whoever listens at the peer's address is not that

@@ -11,8 +11,6 @@
 #define BOOTSTRAP_RANKS_MAX (UINT32_C(1) << 20)
 #define ID_DESCRIPTOR_VARIABLE "WEFT_ID_FD"
 
-/* An id for ranks of this host alone. */
-weft_status id_create_local(weft_unique_id *id);
 bool id_is_valid(const weft_unique_id *id);
 /* The descriptor that WEFT_ID_FD names. False: none, or not a number. */
 bool id_descriptor(int *fd);

@@ -20,6 +20,7 @@
 #include "base/random.h"
 #include "bootstrap_internal.h"
 #include "keyed_hash.h"
+#include "network.h"
 
 /* Record layout. Magic, version and job keep their places in all versions, so that any two can tell each other. */
 enum {
@@ -36,7 +37,21 @@ enum {
 };
 static const uint8_t record_magic[4] = {'W', 'E', 'F', 'T'};
 
-enum handshake_state { DIAL_CONNECT, DIAL_HELLO, DIAL_REPLY, DIAL_PROOF, ACCEPT_HELLO, ACCEPT_REPLY, ACCEPT_PROOF };
+enum handshake_state {
+    DIAL_CONNECT,
+    DIAL_SECURE,
+    DIAL_HELLO,
+    DIAL_REPLY,
+    DIAL_PROOF,
+    ACCEPT_FIRST,
+    ACCEPT_SECURE,
+    ACCEPT_HELLO,
+    ACCEPT_REPLY,
+    ACCEPT_PROOF
+};
+/* The first byte of every TLS connection: a record of type handshake (RFC 8446, 5.1). No hello of ours begins so. */
+#define TLS_FIRST_BYTE 0x16
+
 enum direction { FROM_DIALLING = 1, FROM_ACCEPTING = 2 };
 
 static void record_fill(const struct handshake *handshake, uint8_t record[HANDSHAKE_RECORD_BYTES], uint32_t to,
@@ -89,6 +104,14 @@ static weft_status check_kind(const struct handshake *handshake, const uint8_t *
     return WEFT_OK;
 }
 
+/* Does a connection of this purpose go over what it came over? */
+static bool role_fits(const struct handshake *handshake, uint32_t role)
+{
+    if (!handshake->network) return role == ROLE_CONTROL || role == ROLE_TRANSPORT;
+    if (!handshake->link.tls) return role == ROLE_LANE;
+    return role == ROLE_CONTROL || role == ROLE_MEETING;
+}
+
 /* What an authentic record claims. */
 static weft_status check_claims(struct handshake *handshake, const uint8_t *record, struct diagnostic *diagnostic)
 {
@@ -110,7 +133,7 @@ static weft_status check_claims(struct handshake *handshake, const uint8_t *reco
                         "rank %u was answered by rank %u, which looks for rank %u: give every process a rank of its "
                         "own",
                         own->rank, from, to);
-    if (handshake->dialling ? role != handshake->role : (role != ROLE_CONTROL && role != ROLE_TRANSPORT))
+    if (handshake->dialling ? role != handshake->role : !role_fits(handshake, role))
         return diagnose(diagnostic, WEFT_PEER_REFUSED,
                         "rank %u wants a connection of kind %u, which rank %u does not know: run the same weft on all "
                         "ranks",
@@ -119,22 +142,29 @@ static weft_status check_claims(struct handshake *handshake, const uint8_t *reco
 }
 
 void handshake_dial(struct handshake *handshake, const struct identity *identity, uint32_t peer,
-                    enum bootstrap_role role)
+                    enum bootstrap_role role, const struct tcp_address *at)
 {
-    *handshake = (struct handshake){
-        .identity = identity, .fd = -1, .dialling = true, .peer = peer, .role = role, .state = DIAL_CONNECT};
+    *handshake = (struct handshake){.identity = identity,
+                                    .link = {.fd = -1},
+                                    .at = *at,
+                                    .dialling = true,
+                                    .network = at->family != AF_UNSPEC,
+                                    .peer = peer,
+                                    .role = role,
+                                    .state = DIAL_CONNECT};
 }
 
-void handshake_accept(struct handshake *handshake, const struct identity *identity, int fd)
+void handshake_accept(struct handshake *handshake, const struct identity *identity, int fd, bool network)
 {
-    *handshake = (struct handshake){.identity = identity, .fd = fd, .state = ACCEPT_HELLO};
+    *handshake = (struct handshake){.identity = identity, .network = network, .state = ACCEPT_FIRST};
+    link_plain(&handshake->link, fd);
+    if (network) network_prepare(fd);
 }
 
 void handshake_abandon(struct handshake *handshake)
 {
-    if (handshake->fd >= 0) close(handshake->fd);
-    handshake->fd = -1;
-    handshake->state = handshake->dialling ? DIAL_CONNECT : ACCEPT_HELLO;
+    link_close(&handshake->link);
+    handshake->state = handshake->dialling ? DIAL_CONNECT : ACCEPT_FIRST;
     handshake->filled = handshake->sent = 0;
 }
 
@@ -150,6 +180,7 @@ static bool same_user(int fd)
 static weft_status lost(struct handshake *handshake, struct diagnostic *diagnostic)
 {
     bool dialling = handshake->dialling;
+    handshake->cause = errno;
     handshake_abandon(handshake);
     if (dialling) return WEFT_IN_PROGRESS;
     return diagnose(diagnostic, WEFT_PROTOCOL_ERROR, "a connection ended before its first record was complete");
@@ -159,7 +190,7 @@ static weft_status send_all(struct handshake *handshake, const uint8_t *bytes, u
                             struct diagnostic *diagnostic)
 {
     while (handshake->sent < size) {
-        ssize_t sent = send(handshake->fd, bytes + handshake->sent, size - handshake->sent, MSG_NOSIGNAL);
+        ssize_t sent = link_send(&handshake->link, bytes + handshake->sent, size - handshake->sent);
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return WEFT_IN_PROGRESS;
         if (sent < 0) return lost(handshake, diagnostic);
@@ -174,7 +205,7 @@ static weft_status receive_all(struct handshake *handshake, uint8_t *bytes, uint
                                struct diagnostic *diagnostic)
 {
     while (handshake->filled < size) {
-        ssize_t got = recv(handshake->fd, bytes + handshake->filled, size - handshake->filled, 0);
+        ssize_t got = link_receive(&handshake->link, bytes + handshake->filled, size - handshake->filled);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return WEFT_IN_PROGRESS;
         if (got <= 0) return lost(handshake, diagnostic);
@@ -184,35 +215,92 @@ static weft_status receive_all(struct handshake *handshake, uint8_t *bytes, uint
     return WEFT_OK;
 }
 
-static weft_status dial_connect(struct handshake *handshake, struct diagnostic *diagnostic)
+static weft_status dial_failed(const struct handshake *handshake, int cause, struct diagnostic *diagnostic)
+{
+    bool limit = cause == EMFILE || cause == ENFILE || cause == ENOBUFS || cause == ENOMEM;
+    return diagnose(diagnostic, limit ? WEFT_RESOURCE_LIMIT : WEFT_SYSTEM_ERROR, "rank %u cannot reach rank %u: %s",
+                    handshake->identity->rank, handshake->peer, strerror(cause));
+}
+
+static weft_status dial_network(struct handshake *handshake, struct diagnostic *diagnostic)
+{
+    int fd = network_connect(&handshake->at);
+    if (fd < 0) {
+        handshake->cause = errno;
+        /* Routes and interfaces may come up after us. */
+        bool later = errno == ECONNREFUSED || errno == ENETUNREACH || errno == EHOSTUNREACH || errno == ETIMEDOUT ||
+                     errno == ENETDOWN || errno == EHOSTDOWN || errno == ECONNRESET || errno == EADDRNOTAVAIL ||
+                     errno == EINTR || errno == EAGAIN;
+        return later ? WEFT_IN_PROGRESS : dial_failed(handshake, errno, diagnostic);
+    }
+    if (handshake->role == ROLE_LANE) {
+        link_plain(&handshake->link, fd);
+    } else if (link_tls(&handshake->link, fd, handshake->identity, true) != WEFT_OK) {
+        close(fd);
+        return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for a TLS connection");
+    }
+    return WEFT_OK;
+}
+
+static weft_status dial_local(struct handshake *handshake, struct diagnostic *diagnostic)
 {
     struct sockaddr_un address;
     socklen_t size = rank_address(handshake->identity, handshake->peer, &address);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return diagnose(diagnostic, errno == EMFILE || errno == ENFILE ? WEFT_RESOURCE_LIMIT : WEFT_SYSTEM_ERROR,
-                        "rank %u cannot make a socket to reach rank %u: %s", handshake->identity->rank, handshake->peer,
-                        strerror(errno));
+    if (fd < 0) return dial_failed(handshake, errno, diagnostic);
     if (connect(fd, (struct sockaddr *)&address, size) != 0) {
         int cause = errno;
         close(fd);
         /* Nobody listens there yet; or the peer's queue of connections is full. */
         if (cause == ECONNREFUSED || cause == EAGAIN || cause == EINTR) return WEFT_IN_PROGRESS;
-        return diagnose(diagnostic, WEFT_SYSTEM_ERROR, "rank %u cannot reach rank %u: %s", handshake->identity->rank,
-                        handshake->peer, strerror(cause));
+        return dial_failed(handshake, cause, diagnostic);
     }
     if (!same_user(fd)) {
         close(fd);
         return diagnose(diagnostic, WEFT_PEER_REFUSED,
                         "the address of rank %u is held by another user: run all ranks as one user", handshake->peer);
     }
+    link_plain(&handshake->link, fd);
+    return WEFT_OK;
+}
+
+static weft_status dial_connect(struct handshake *handshake, struct diagnostic *diagnostic)
+{
+    weft_status status = handshake->network ? dial_network(handshake, diagnostic) : dial_local(handshake, diagnostic);
+    if (status != WEFT_OK) return status;
     record_fill(handshake, handshake->hello, handshake->peer, handshake->role);
-    if (random_secret(handshake->hello + RECORD_NONCE_AT, 16) != WEFT_OK) {
-        close(fd);
+    if (random_secret(handshake->hello + RECORD_NONCE_AT, 16) != WEFT_OK)
         return diagnose(diagnostic, WEFT_SYSTEM_ERROR, "the kernel gives no random bytes");
+    return WEFT_OK;
+}
+
+/* Bring TLS up, where it is spoken. */
+static weft_status secure(struct handshake *handshake, struct diagnostic *diagnostic)
+{
+    struct diagnostic why;
+    weft_status status = link_secure(&handshake->link, &why);
+    if (status == WEFT_LINK_DOWN) return lost(handshake, diagnostic);
+    if (status == WEFT_PEER_REFUSED) {
+        char text[TCP_ADDRESS_TEXT_BYTES];
+        tcp_address_text(&handshake->at, text);
+        return diagnose(diagnostic, status, "rank %u did not find rank %u at %s: %s", handshake->identity->rank,
+                        handshake->peer, text, why.text);
     }
-    handshake->fd = fd;
-    handshake->state = DIAL_HELLO;
+    if (status != WEFT_OK && status != WEFT_IN_PROGRESS) diagnose(diagnostic, status, "%s", why.text);
+    return status;
+}
+
+/* TLS or a hello of ours? Both begin with what the other never does. */
+static weft_status accept_first(struct handshake *handshake, struct diagnostic *diagnostic)
+{
+    uint8_t first;
+    if (!handshake->network) return WEFT_OK;
+    ssize_t got = recv(handshake->link.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return WEFT_IN_PROGRESS;
+    if (got <= 0) return lost(handshake, diagnostic);
+    if (first != TLS_FIRST_BYTE) return WEFT_OK;
+    weft_status status = link_tls(&handshake->link, handshake->link.fd, handshake->identity, false);
+    if (status != WEFT_OK) return diagnose(diagnostic, WEFT_PROTOCOL_ERROR, "no memory for a TLS connection");
     return WEFT_OK;
 }
 
@@ -233,7 +321,7 @@ static weft_status dial_check(struct handshake *handshake, struct diagnostic *di
 
 static weft_status accept_reply(struct handshake *handshake, struct diagnostic *diagnostic)
 {
-    if (!same_user(handshake->fd))
+    if (!handshake->network && !same_user(handshake->link.fd))
         return diagnose(diagnostic, WEFT_PROTOCOL_ERROR, "another user's process has connected to rank %u",
                         handshake->identity->rank);
     const uint8_t *hello = handshake->hello;
@@ -245,8 +333,10 @@ static weft_status accept_reply(struct handshake *handshake, struct diagnostic *
     if (random_secret(handshake->reply + RECORD_NONCE_AT, 16) != WEFT_OK)
         return diagnose(diagnostic, WEFT_SYSTEM_ERROR, "the kernel gives no random bytes");
     make_proof(handshake, FROM_ACCEPTING, handshake->reply + RECORD_PROOF_AT);
-    if (status != WEFT_OK)
-        (void)!send(handshake->fd, handshake->reply, sizeof handshake->reply, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (status != WEFT_OK) (void)!link_send(&handshake->link, handshake->reply, sizeof handshake->reply);
+    /* On a bare TCP socket anyone can say that: it is not for a stranger to end the job. */
+    if (status != WEFT_OK && handshake->network && !handshake->link.tls)
+        return diagnose(diagnostic, WEFT_PROTOCOL_ERROR, "a connection of another version");
     return status;
 }
 
@@ -269,7 +359,15 @@ static weft_status handshake_step(struct handshake *handshake, bool *done, struc
     weft_status status = WEFT_OK;
     switch ((enum handshake_state)handshake->state) {
     case DIAL_CONNECT:
-        return dial_connect(handshake, diagnostic);
+        status = dial_connect(handshake, diagnostic);
+        break;
+    case DIAL_SECURE:
+    case ACCEPT_SECURE:
+        status = secure(handshake, diagnostic);
+        break;
+    case ACCEPT_FIRST:
+        status = accept_first(handshake, diagnostic);
+        break;
     case DIAL_HELLO:
         status = send_all(handshake, handshake->hello, sizeof handshake->hello, diagnostic);
         break;

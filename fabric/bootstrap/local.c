@@ -56,7 +56,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 static weft_status identity_file(int *fd)
 {
     weft_unique_id id;
-    weft_status status = id_create_local(&id);
+    weft_status status = bootstrap_id_create_local(&id);
     if (status != WEFT_OK) return status;
     int file = memfd_create("weft-id", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (file < 0) return errno == EMFILE || errno == ENFILE ? WEFT_RESOURCE_LIMIT : WEFT_SYSTEM_ERROR;

@@ -63,18 +63,13 @@ void bootstrap_id_make(const uint8_t job[16], const uint8_t key[32], weft_unique
     explicit_bzero(&parts, sizeof parts);
 }
 
-weft_status id_create_local(weft_unique_id *id)
+weft_status bootstrap_id_create_local(weft_unique_id *id)
 {
     uint8_t secret[48];
     weft_status status = random_secret(secret, sizeof secret);
     if (status == WEFT_OK) bootstrap_id_make(secret, secret + 16, id);
     explicit_bzero(secret, sizeof secret);
     return status;
-}
-
-weft_status weft_unique_id_create(weft_unique_id *id)
-{
-    return id ? id_create_local(id) : WEFT_INVALID_ARGUMENT;
 }
 
 bool id_is_valid(const weft_unique_id *id)

@@ -7,16 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "control_internal.h"
+#include "fabric/bootstrap/network.h"
+
+/* How long the port at which ranks meet may be somebody else's. */
+#define PORT_PATIENCE_NS (5 * NS_PER_S)
 
 static void send_message(void *context, uint32_t neighbour, const struct message *message)
 {
     struct control *control = context;
-    connection_send(&control->connections[neighbour], message);
+    stream_send(&control->connections[neighbour].stream, message);
 }
 
 static bool is_published(const struct control *control)
@@ -39,6 +44,7 @@ static void publish_failure(struct control *control)
 void control_settle(struct control *control)
 {
     if (control->protocol.failed && !is_published(control)) {
+        reception_fail(control);
         uint64_t now_ns = clock_now_ns();
         bool unsent = connections_unsent(control);
         if (unsent && control->flush_until_ns == 0) {
@@ -70,6 +76,7 @@ static void control_tick(struct engine_member *member, uint64_t now_ns)
 {
     struct control *control = control_of(member);
     meeting_tick(control, now_ns);
+    reception_tick(control, now_ns);
     protocol_tick(&control->protocol, now_ns);
     control_settle(control);
 }
@@ -79,6 +86,8 @@ static uint64_t control_next_ns(const struct engine_member *member)
     const struct control *control = (const struct control *)member;
     uint64_t next = protocol_next_ns(&control->protocol), meeting = meeting_next_ns(control);
     if (meeting < next) next = meeting;
+    uint64_t reception = reception_next_ns(control);
+    if (reception < next) next = reception;
     bool flushing = control->flush_until_ns != 0 && !is_published(control);
     return flushing && control->flush_until_ns < next ? control->flush_until_ns : next;
 }
@@ -93,11 +102,16 @@ static void control_forget(struct engine_member *member)
 {
     struct control *control = control_of(member);
     control->forgotten = true;
-    close_in_child(&control->listener);
-    for (uint32_t i = 0; i < control->protocol.neighbour_count; i++) close_in_child(&control->connections[i].fd);
-    for (int i = 0; i < GUESTS_MAX; i++) close_in_child(&control->guests[i].handshake.fd);
-    for (struct dial *dial = control->dials; dial; dial = dial->next) close_in_child(&dial->handshake.fd);
-    for (uint32_t rank = 0; rank < control->identity.rank_count; rank++) close_in_child(&control->reaches[rank].fd);
+    for (int i = 0; i < DOOR_COUNT; i++) close_in_child(&control->doors[i].fd);
+    for (uint32_t i = 0; i < control->protocol.neighbour_count; i++) link_forget(&control->connections[i].stream.link);
+    for (int i = 0; i < GUESTS_MAX; i++) link_forget(&control->guests[i].handshake.link);
+    for (struct dial *dial = control->dials; dial; dial = dial->next) link_forget(&dial->handshake.link);
+    for (uint32_t i = 0; i < 2 * control->identity.rank_count; i++)
+        for (struct arrival *arrival = control->reaches[i].first; arrival; arrival = arrival->next)
+            close_in_child(&arrival->fd);
+    link_forget(&control->reception.stream.link);
+    for (uint32_t rank = 0; control->reception.visitors && rank < control->identity.rank_count; rank++)
+        if (control->reception.visitors[rank]) link_forget(&control->reception.visitors[rank]->stream.link);
 }
 
 /* ---- Life ---- */
@@ -105,11 +119,13 @@ static void control_forget(struct engine_member *member)
 static void control_free(struct control *control)
 {
     if (control->wake_fd >= 0) close(control->wake_fd);
-    if (control->listener >= 0) close(control->listener);
+    for (int i = 0; i < DOOR_COUNT; i++)
+        if (control->doors[i].fd >= 0) close(control->doors[i].fd);
     pthread_cond_destroy(&control->changed);
     protocol_free(&control->protocol);
     free(control->connections);
     free(control->reaches);
+    free(control->contacts);
     explicit_bzero(&control->identity, sizeof control->identity);
     free(control);
 }
@@ -118,22 +134,64 @@ static bool allocate_tables(struct control *control)
 {
     uint32_t rank_count = control->identity.rank_count, neighbour_count = control->protocol.neighbour_count;
     control->connections = calloc(neighbour_count + 1, sizeof *control->connections);
-    control->reaches = calloc(rank_count, sizeof *control->reaches);
+    control->reaches = calloc(2 * (size_t)rank_count, sizeof *control->reaches);
     if (!control->connections || !control->reaches) return false;
     for (uint32_t i = 0; i < neighbour_count; i++)
-        control->connections[i] = (struct connection){.control = control, .neighbour = i, .fd = -1};
-    for (uint32_t rank = 0; rank < rank_count; rank++) control->reaches[rank].fd = -1;
-    for (int i = 0; i < GUESTS_MAX; i++) control->guests[i].handshake.fd = -1;
+        control->connections[i] =
+            (struct connection){.control = control, .neighbour = i, .stream = {.link = {.fd = -1}}};
+    for (int i = 0; i < GUESTS_MAX; i++) link_plain(&control->guests[i].handshake.link, -1);
+    link_plain(&control->reception.stream.link, -1);
     return true;
 }
 
-static weft_status control_create(const struct control_config *config, struct control **created,
+/*
+ * Of communicators that follow each other under one address, the next may come while the one before still meets. Who
+ * else has the port is told after a while.
+ */
+static weft_status listen_for_meeting(struct control *control, uint64_t until_ns, struct diagnostic *diagnostic)
+{
+    uint64_t give_up_ns = clock_now_ns() + PORT_PATIENCE_NS;
+    if (until_ns < give_up_ns) give_up_ns = until_ns;
+    for (;;) {
+        weft_status status = bootstrap_meeting_listen(&control->identity, &control->doors[DOOR_MEETING].fd, diagnostic);
+        if (status != WEFT_AGAIN) return status;
+        if (clock_now_ns() >= give_up_ns) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "%s", diagnostic->text);
+        usleep(20000);
+    }
+}
+
+/* Everything that others can connect to; only after that is it told to anyone. */
+static weft_status listen_all(struct control *control, const struct control_config *config, uint64_t until_ns,
+                              struct diagnostic *diagnostic)
+{
+    const struct identity *identity = &control->identity;
+    weft_status status = bootstrap_listen(identity, &control->doors[DOOR_UNIX].fd, diagnostic);
+    bool meeting = identity->meeting.family != AF_UNSPEC;
+    if (status == WEFT_OK && meeting && identity->rank == 0) status = listen_for_meeting(control, until_ns, diagnostic);
+    if (status != WEFT_OK || (!meeting && !config->network) || identity->rank_count == 1) return status;
+
+    control->contacts = calloc(identity->rank_count, sizeof *control->contacts);
+    if (!control->contacts) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for the ranks' addresses");
+    struct contact *own = &control->contacts[identity->rank];
+    network_host(config->host_id, own->host);
+    status = network_own_address(&identity->meeting, &own->data, diagnostic);
+    if (status == WEFT_OK) status = network_listen(&own->data, &control->doors[DOOR_NETWORK].fd, diagnostic);
+    if (status != WEFT_OK) return status;
+    control->protocol.outside.contacts = control->contacts;
+    control->protocol.meeting = meeting;
+    char text[TCP_ADDRESS_TEXT_BYTES];
+    tcp_address_text(&own->data, text);
+    log_info("listening rank %u address %s", identity->rank, text);
+    return WEFT_OK;
+}
+
+static weft_status control_create(const struct control_config *config, uint64_t until_ns, struct control **created,
                                   struct diagnostic *diagnostic)
 {
     struct control *control = calloc(1, sizeof *control);
     if (!control) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for the control connections");
     control->identity = config->identity;
-    control->listener = -1;
+    for (int i = 0; i < DOOR_COUNT; i++) control->doors[i] = (struct door){.control = control, .fd = -1};
     control->member =
         (struct engine_member){.tick = control_tick, .next_ns = control_next_ns, .forget = control_forget};
     pthread_condattr_t attributes;
@@ -150,7 +208,7 @@ static weft_status control_create(const struct control_config *config, struct co
                            &outside, clock_now_ns()) != WEFT_OK ||
              !allocate_tables(control))
         status = diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for the control connections");
-    if (status == WEFT_OK) status = bootstrap_listen(&control->identity, &control->listener, diagnostic);
+    if (status == WEFT_OK) status = listen_all(control, config, until_ns, diagnostic);
     if (status == WEFT_OK)
         *created = control;
     else
@@ -158,18 +216,35 @@ static weft_status control_create(const struct control_config *config, struct co
     return status;
 }
 
+static void say_late(const struct control *control, uint64_t deadline_ns, weft_failure *failure)
+{
+    const struct reception *reception = &control->reception;
+    double seconds = (double)deadline_ns / 1e9;
+    if (control->protocol.meeting && control->identity.rank != 0 && reception->stream.link.fd < 0) {
+        char text[TCP_ADDRESS_TEXT_BYTES];
+        tcp_address_text(&control->identity.meeting, text);
+        snprintf(failure->message, sizeof failure->message,
+                 "rank 0 could not be reached at %s within %.1f s (%s): is its process running, and does no firewall "
+                 "stand between?",
+                 text, seconds, reception->cause ? strerror(reception->cause) : "no answer");
+        return;
+    }
+    snprintf(failure->message, sizeof failure->message,
+             "rank %d has not arrived within %.1f s: is its process running, %swith this job's id?", failure->rank,
+             seconds, control->contacts ? "" : "on this host and ");
+}
+
 static void report_late(struct control *control, uint64_t deadline_ns)
 {
+    int32_t unmet = reception_missing(control);
     weft_failure failure = {.size = sizeof failure,
                             .status = WEFT_DEADLINE_EXCEEDED,
-                            .rank = (int32_t)protocol_missing(&control->protocol),
+                            .rank = unmet >= 0 ? unmet : (int32_t)protocol_missing(&control->protocol),
                             .other_rank = -1,
                             .reporter_rank = (int32_t)control->identity.rank,
                             .track = -1,
                             .step = -1};
-    snprintf(failure.message, sizeof failure.message,
-             "rank %d has not arrived within %.1f s: is its process running, on this host and with this job's id?",
-             failure.rank, (double)deadline_ns / 1e9);
+    say_late(control, deadline_ns, &failure);
     protocol_report(&control->protocol, &failure);
     control_settle(control);
 }
@@ -184,7 +259,7 @@ weft_status control_join(const struct control_config *config, struct control **j
                         "a keepalive of %llu ns is no time to wait for a sign of life",
                         (unsigned long long)config->keepalive_ns);
     struct control *control = NULL;
-    weft_status status = control_create(config, &control, diagnostic);
+    weft_status status = control_create(config, until_ns, &control, diagnostic);
     if (status != WEFT_OK) return status;
     status = engine_enter(&control->member, diagnostic);
     if (status != WEFT_OK) {
@@ -217,7 +292,8 @@ void control_leave(struct control *control)
     if (!control->forgotten) protocol_leave(&control->protocol);
     while (!control->forgotten && connections_unsent(control))
         if (!engine_wait(&control->changed, until_ns)) break;
-    for (uint32_t i = 0; i < control->protocol.neighbour_count; i++) connection_close(&control->connections[i]);
+    for (uint32_t i = 0; i < control->protocol.neighbour_count; i++) stream_close(&control->connections[i].stream);
+    reception_end(control);
     meeting_end(control);
     engine_unlock();
     engine_leave(&control->member);
@@ -274,28 +350,19 @@ void control_stalled(struct control *control, uint64_t sequence)
     engine_unlock();
 }
 
-weft_status control_reach_tcp(void *context, uint32_t peer, int *fd)
-{
-    (void)context, (void)peer, (void)fd;
-    return WEFT_UNSUPPORTED;
-}
+/* ---- Sockets for transports ---- */
 
-bool control_same_host(const struct control *control, uint32_t peer)
+static weft_status reach(struct control *control, uint32_t peer, enum bootstrap_role role, int *fd)
 {
-    (void)control, (void)peer;
-    return true;
-}
-
-weft_status control_reach(void *context, uint32_t peer, int *fd)
-{
-    struct control *control = context;
     if (peer >= control->identity.rank_count || peer == control->identity.rank) return WEFT_INVALID_ARGUMENT;
     if (!engine_trylock()) return WEFT_IN_PROGRESS;
-    struct reach *reach = &control->reaches[peer];
+    struct reach *reach = meeting_reach(control, peer, role);
+    struct arrival *arrival = reach->first;
     weft_status status = WEFT_IN_PROGRESS;
-    if (reach->fd >= 0) {
-        *fd = reach->fd;
-        reach->fd = -1;
+    if (arrival) {
+        *fd = arrival->fd;
+        reach->first = arrival->next;
+        free(arrival);
         status = WEFT_OK;
     } else if (reach->refused != WEFT_OK) {
         status = reach->refused;
@@ -303,10 +370,38 @@ weft_status control_reach(void *context, uint32_t peer, int *fd)
     } else if (control->protocol.failed) {
         status = control->protocol.failure.status;
     } else if (peer > control->identity.rank && !reach->dialling) {
-        weft_status begun = meeting_dial(control, peer, ROLE_TRANSPORT, 0);
+        weft_status begun = meeting_dial(control, peer, role, 0);
         reach->dialling = begun == WEFT_OK;
         if (begun != WEFT_OK) status = begun;
     }
     engine_unlock();
     return status;
+}
+
+weft_status control_reach(void *context, uint32_t peer, int *fd)
+{
+    return reach(context, peer, ROLE_TRANSPORT, fd);
+}
+
+weft_status control_reach_tcp(void *context, uint32_t peer, int *fd)
+{
+    struct control *control = context;
+    /* A rank that is configured otherwise has told no address. */
+    if (!control->contacts || (peer < control->identity.rank_count && control->contacts[peer].data.family == AF_UNSPEC))
+        return WEFT_UNSUPPORTED;
+    return reach(control, peer, ROLE_LANE, fd);
+}
+
+bool control_same_host(const struct control *control, uint32_t peer)
+{
+    const struct contact *contacts = control->contacts;
+    /* Where ranks were brought together without a meeting they were by Unix sockets. */
+    if (!contacts || control->identity.meeting.family == AF_UNSPEC) return true;
+    return memcmp(contacts[peer].host, contacts[control->identity.rank].host, sizeof contacts[peer].host) == 0;
+}
+
+void control_address_text(const struct control *control, char text[64])
+{
+    const struct tcp_address nowhere = {.family = AF_UNSPEC};
+    tcp_address_text(control->contacts ? &control->contacts[control->identity.rank].data : &nowhere, text);
 }

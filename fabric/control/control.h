@@ -39,6 +39,7 @@ struct control_config {
     struct identity identity;
     uint64_t deadline_ns;  /* for joining, from now */
     uint64_t keepalive_ns; /* a neighbour silent for so long counts as failed */
+    const char *host_id;   /* what ranks of one host have in common; NULL: WEFT_HOST_ID, or what the kernel says */
     bool network;          /* also give ranks of one host TCP sockets to each other; implied by an id with an address */
 };
 
@@ -92,6 +93,9 @@ weft_status control_reach_tcp(void *context, uint32_t peer, int *fd);
 
 /* Can @p peer be reached over control_reach(), which is by Unix sockets? The same at both ends. Thread: any. */
 bool control_same_host(const struct control *control, uint32_t peer);
+
+/* Where this rank listens, such as "10.0.0.1:40001"; "nowhere:0" where there is no network. Thread: any. */
+void control_address_text(const struct control *control, char text[64]);
 
 /* Neighbours of @p rank among @p rank_count in ascending order, at most 64; returns how many. Pure. */
 uint32_t control_neighbours(uint32_t rank, uint32_t rank_count, uint32_t neighbours[64]);

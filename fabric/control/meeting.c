@@ -20,10 +20,9 @@
 /* Every message of a handshake changes what its socket is ready for, so edges are enough and states need no telling. */
 #define HANDSHAKE_EVENTS (EPOLLIN | EPOLLOUT | EPOLLET)
 
-/* Somebody of this job cannot take part: as long as ranks are joining that ends the job for everyone. */
-static void refuse(struct control *control, int32_t peer, const struct diagnostic *why)
+void meeting_refuse(struct control *control, int32_t peer, const struct diagnostic *why)
 {
-    if (control->protocol.joined) {
+    if (control->protocol.joined) { /* no longer anything to end for */
         log_warning("connection refused rank %u reason \"%s\"", control->identity.rank, why->text);
         return;
     }
@@ -38,32 +37,58 @@ static void refuse(struct control *control, int32_t peer, const struct diagnosti
     protocol_report(&control->protocol, &failure);
 }
 
-/* A handshake is complete: whose is the socket? */
-static void assign(struct control *control, uint32_t peer, enum bootstrap_role role, int fd, uint64_t now_ns)
+struct reach *meeting_reach(struct control *control, uint32_t peer, enum bootstrap_role role)
 {
-    if (role == ROLE_TRANSPORT) {
-        struct reach *reach = &control->reaches[peer];
-        if (reach->fd >= 0) close(reach->fd); /* nobody took it, and the peer has begun anew */
-        reach->fd = fd;
+    return &control->reaches[role == ROLE_LANE ? control->identity.rank_count + peer : peer];
+}
+
+static void reach_drop_first(struct reach *reach)
+{
+    struct arrival *first = reach->first;
+    reach->first = first->next;
+    close(first->fd);
+    free(first);
+}
+
+/* At the end of the queue. Beyond @p most nobody took the oldest, and the peer has begun anew. */
+static void reach_add(struct reach *reach, uint32_t most, int fd)
+{
+    struct arrival *arrival = malloc(sizeof *arrival), **at = &reach->first;
+    uint32_t count = 1;
+    if (!arrival) {
+        close(fd); /* as if the network had lost it */
+        return;
+    }
+    *arrival = (struct arrival){.fd = fd};
+    for (; *at; at = &(*at)->next) count++;
+    *at = arrival;
+    if (count > most) reach_drop_first(reach);
+}
+
+/* A handshake is complete: whose is the socket? */
+static void assign(struct control *control, uint32_t peer, enum bootstrap_role role, struct link *link, uint64_t now_ns)
+{
+    if (role == ROLE_TRANSPORT || role == ROLE_LANE) {
+        reach_add(meeting_reach(control, peer, role), role == ROLE_LANE ? LANES_WAITING_MAX : 1, link_release(link));
         return;
     }
     int32_t index = protocol_neighbour(&control->protocol, peer);
     if (index < 0 || control->protocol.neighbours[index].state > NEIGHBOUR_CONNECTED) {
         /* He that is there already, or has left: perhaps his next communicator under the same id. He will try again. */
         log_debug("control connection dropped rank %u peer %u", control->identity.rank, peer);
-        close(fd);
+        link_close(link);
         return;
     }
     struct connection *connection = &control->connections[index];
-    if (connection->fd >= 0) {
+    if (connection->stream.link.fd >= 0) {
         protocol_ended(&control->protocol, (uint32_t)index, NULL);
-        connection_close(connection);
+        stream_close(&connection->stream);
     }
-    if (connection_open(connection, fd, now_ns)) return;
+    if (connection_open(connection, link, now_ns)) return;
     struct diagnostic diagnostic;
     diagnose(&diagnostic, WEFT_RESOURCE_LIMIT, "rank %u cannot watch its connection to rank %u", control->identity.rank,
              peer);
-    refuse(control, (int32_t)peer, &diagnostic);
+    meeting_refuse(control, (int32_t)peer, &diagnostic);
 }
 
 /* ---- Guests ---- */
@@ -82,18 +107,20 @@ static void guest_advance(void *context, uint32_t events, uint64_t now_ns)
     struct diagnostic diagnostic;
     weft_status status = handshake_advance(&guest->handshake, &diagnostic);
     if (status == WEFT_IN_PROGRESS) return;
-    int fd = guest->handshake.fd; /* closed and -1 unless WEFT_OK */
-    guest->handshake.fd = -1;
-    if (fd >= 0)
+    struct link link = guest->handshake.link; /* closed and -1 unless WEFT_OK */
+    link_plain(&guest->handshake.link, -1);
+    if (link.fd >= 0)
         engine_watch_remove(&guest->watch);
     else
         engine_watch_forget(&guest->watch);
-    if (status == WEFT_OK && guest->handshake.peer < control->identity.rank)
-        assign(control, guest->handshake.peer, guest->handshake.role, fd, now_ns);
+    if (status == WEFT_OK && guest->handshake.role == ROLE_MEETING)
+        reception_admit(control, guest->handshake.peer, &link, now_ns);
+    else if (status == WEFT_OK && guest->handshake.peer < control->identity.rank)
+        assign(control, guest->handshake.peer, guest->handshake.role, &link, now_ns);
     else if (status == WEFT_OK)
-        close(fd); /* the higher rank does not dial */
+        link_close(&link); /* the higher rank does not dial */
     else if (status == WEFT_PEER_REFUSED)
-        refuse(control, -1, &diagnostic);
+        meeting_refuse(control, -1, &diagnostic);
     else
         log_debug("stranger dismissed rank %u reason \"%s\"", control->identity.rank, diagnostic.text);
     control_settle(control);
@@ -105,32 +132,33 @@ static struct guest *guest_place(struct control *control)
     struct guest *oldest = &control->guests[0];
     for (int i = 0; i < GUESTS_MAX; i++) {
         struct guest *guest = &control->guests[i];
-        if (guest->handshake.fd < 0) return guest;
+        if (guest->handshake.link.fd < 0) return guest;
         if (guest->until_ns < oldest->until_ns) oldest = guest;
     }
     guest_dismiss(oldest);
     return oldest;
 }
 
-static void listener_ready(void *context, uint32_t events, uint64_t now_ns)
+static void door_ready(void *context, uint32_t events, uint64_t now_ns)
 {
     (void)events;
-    struct control *control = context;
-    for (int accepted = 0; accepted < GUESTS_MAX; accepted++) {
-        int fd = accept4(control->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct door *door = context;
+    struct control *control = door->control;
+    for (int accepted = 0; accepted < GUESTS_MAX && door->fd >= 0; accepted++) {
+        int fd = accept4(door->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EINTR || errno == ECONNABORTED) continue;
             if (errno == EAGAIN || errno == EWOULDBLOCK) return;
             /* No descriptors: the connection stays in the queue, and would wake us for ever. */
             log_warning("accept failed rank %u reason \"%s\"", control->identity.rank, strerror(errno));
-            engine_watch_change(control->listener_watch, 0);
-            control->listen_again_ns = now_ns + LISTEN_PAUSE_NS;
+            engine_watch_change(door->watch, 0);
+            door->again_ns = now_ns + LISTEN_PAUSE_NS;
             return;
         }
         struct guest *guest = guest_place(control);
         guest->control = control;
         guest->until_ns = now_ns + GUEST_PATIENCE_NS;
-        handshake_accept(&guest->handshake, &control->identity, fd);
+        handshake_accept(&guest->handshake, &control->identity, fd, door != &control->doors[DOOR_UNIX]);
         guest->watch = engine_watch_add(fd, HANDSHAKE_EVENTS, guest_advance, guest);
         if (!guest->watch) guest_dismiss(guest);
     }
@@ -164,30 +192,44 @@ static void dial_advance(struct dial *dial, uint64_t now_ns)
     struct control *control = dial->control;
     struct handshake *handshake = &dial->handshake;
     struct diagnostic diagnostic;
-    int before = handshake->fd;
+    int before = handshake->link.fd;
     weft_status status = handshake_advance(handshake, &diagnostic);
-    if (handshake->fd < 0) engine_watch_forget(&dial->watch);
+    if (handshake->role == ROLE_MEETING) control->reception.cause = handshake->cause;
+    if (handshake->link.fd < 0) engine_watch_forget(&dial->watch);
     if (status == WEFT_IN_PROGRESS) {
-        if (before < 0 && handshake->fd >= 0) {
-            dial->watch = engine_watch_add(handshake->fd, HANDSHAKE_EVENTS, dial_ready, dial);
+        if (before < 0 && handshake->link.fd >= 0) {
+            dial->watch = engine_watch_add(handshake->link.fd, HANDSHAKE_EVENTS, dial_ready, dial);
             if (!dial->watch) handshake_abandon(handshake);
         }
-        dial->retry_ns = handshake->fd >= 0 ? UINT64_MAX : now_ns + dial->interval_ns;
-        if (handshake->fd < 0 && dial->interval_ns < DIAL_INTERVAL_MAX_NS) dial->interval_ns *= 2;
+        dial->retry_ns = handshake->link.fd >= 0 ? UINT64_MAX : now_ns + dial->interval_ns;
+        if (handshake->link.fd < 0 && dial->interval_ns < DIAL_INTERVAL_MAX_NS) dial->interval_ns *= 2;
         return;
     }
     uint32_t peer = handshake->peer;
     enum bootstrap_role role = handshake->role;
-    int fd = handshake->fd;
-    handshake->fd = -1;
+    struct link link = handshake->link;
+    if (link.fd >= 0) engine_watch_remove(&dial->watch);
+    link_plain(&handshake->link, -1);
     dial_free(dial);
-    if (role == ROLE_TRANSPORT) control->reaches[peer].dialling = false;
-    if (status == WEFT_OK) {
-        assign(control, peer, role, fd, now_ns);
+    struct reach *reach = role == ROLE_TRANSPORT || role == ROLE_LANE ? meeting_reach(control, peer, role) : NULL;
+    if (reach) reach->dialling = false;
+    if (status == WEFT_OK && role == ROLE_MEETING) {
+        reception_attend(control, &link, now_ns);
+    } else if (status == WEFT_OK) {
+        assign(control, peer, role, &link, now_ns);
     } else {
-        if (role == ROLE_TRANSPORT) control->reaches[peer].refused = status;
-        refuse(control, (int32_t)peer, &diagnostic);
+        if (reach) reach->refused = status;
+        meeting_refuse(control, (int32_t)peer, &diagnostic);
     }
+}
+
+/* Where a connection for this purpose leads: AF_UNSPEC is the peer's Unix socket. */
+static struct tcp_address dial_address(const struct control *control, uint32_t peer, enum bootstrap_role role)
+{
+    if (role == ROLE_MEETING) return control->identity.meeting;
+    if (role == ROLE_LANE || (role == ROLE_CONTROL && !control_same_host(control, peer)))
+        return control->contacts[peer].data;
+    return (struct tcp_address){.family = AF_UNSPEC};
 }
 
 weft_status meeting_dial(struct control *control, uint32_t peer, enum bootstrap_role role, uint64_t not_before_ns)
@@ -197,7 +239,8 @@ weft_status meeting_dial(struct control *control, uint32_t peer, enum bootstrap_
     dial->control = control;
     dial->retry_ns = not_before_ns;
     dial->interval_ns = DIAL_INTERVAL_MIN_NS;
-    handshake_dial(&dial->handshake, &control->identity, peer, role);
+    const struct tcp_address at = dial_address(control, peer, role);
+    handshake_dial(&dial->handshake, &control->identity, peer, role, &at);
     dial->next = control->dials;
     control->dials = dial;
     engine_kick(); /* it may be due at once */
@@ -206,10 +249,23 @@ weft_status meeting_dial(struct control *control, uint32_t peer, enum bootstrap_
 
 /* ---- All of it ---- */
 
+void meeting_close_door(struct door *door)
+{
+    engine_watch_remove(&door->watch);
+    if (door->fd >= 0) close(door->fd);
+    door->fd = -1;
+    door->again_ns = 0;
+}
+
 weft_status meeting_begin(struct control *control)
 {
-    control->listener_watch = engine_watch_add(control->listener, EPOLLIN, listener_ready, control);
-    if (!control->listener_watch) return WEFT_OUT_OF_MEMORY;
+    for (int i = 0; i < DOOR_COUNT; i++) {
+        struct door *door = &control->doors[i];
+        if (door->fd < 0) continue;
+        door->watch = engine_watch_add(door->fd, EPOLLIN, door_ready, door);
+        if (!door->watch) return WEFT_OUT_OF_MEMORY;
+    }
+    if (control->protocol.meeting) return reception_begin(control);
     for (uint32_t i = 0; i < control->protocol.neighbour_count; i++) {
         uint32_t peer = control->protocol.neighbours[i].rank;
         weft_status status = peer > control->identity.rank ? meeting_dial(control, peer, ROLE_CONTROL, 0) : WEFT_OK;
@@ -220,12 +276,14 @@ weft_status meeting_begin(struct control *control)
 
 void meeting_tick(struct control *control, uint64_t now_ns)
 {
-    if (control->listen_again_ns && control->listen_again_ns <= now_ns) {
-        control->listen_again_ns = 0;
-        engine_watch_change(control->listener_watch, EPOLLIN);
+    for (int i = 0; i < DOOR_COUNT; i++) {
+        struct door *door = &control->doors[i];
+        if (!door->again_ns || door->again_ns > now_ns) continue;
+        door->again_ns = 0;
+        engine_watch_change(door->watch, EPOLLIN);
     }
     for (int i = 0; i < GUESTS_MAX; i++)
-        if (control->guests[i].handshake.fd >= 0 && control->guests[i].until_ns <= now_ns)
+        if (control->guests[i].handshake.link.fd >= 0 && control->guests[i].until_ns <= now_ns)
             guest_dismiss(&control->guests[i]);
     for (struct dial *dial = control->dials, *next; dial; dial = next) {
         next = dial->next;
@@ -235,9 +293,11 @@ void meeting_tick(struct control *control, uint64_t now_ns)
 
 uint64_t meeting_next_ns(const struct control *control)
 {
-    uint64_t next = control->listen_again_ns ? control->listen_again_ns : UINT64_MAX;
+    uint64_t next = UINT64_MAX;
+    for (int i = 0; i < DOOR_COUNT; i++)
+        if (control->doors[i].again_ns && control->doors[i].again_ns < next) next = control->doors[i].again_ns;
     for (int i = 0; i < GUESTS_MAX; i++)
-        if (control->guests[i].handshake.fd >= 0 && control->guests[i].until_ns < next)
+        if (control->guests[i].handshake.link.fd >= 0 && control->guests[i].until_ns < next)
             next = control->guests[i].until_ns;
     for (const struct dial *dial = control->dials; dial; dial = dial->next)
         if (dial->retry_ns < next) next = dial->retry_ns;
@@ -248,11 +308,7 @@ void meeting_end(struct control *control)
 {
     while (control->dials) dial_free(control->dials);
     for (int i = 0; i < GUESTS_MAX; i++) guest_dismiss(&control->guests[i]);
-    for (uint32_t rank = 0; rank < control->identity.rank_count; rank++) {
-        if (control->reaches[rank].fd >= 0) close(control->reaches[rank].fd);
-        control->reaches[rank].fd = -1;
-    }
-    engine_watch_remove(&control->listener_watch);
-    if (control->listener >= 0) close(control->listener);
-    control->listener = -1;
+    for (uint32_t i = 0; i < 2 * control->identity.rank_count; i++)
+        while (control->reaches[i].first) reach_drop_first(&control->reaches[i]);
+    for (int i = 0; i < DOOR_COUNT; i++) meeting_close_door(&control->doors[i]);
 }

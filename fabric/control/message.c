@@ -2,6 +2,7 @@
 #include "message.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/bytes.h"
 
@@ -10,6 +11,7 @@ enum {
     HEADER_MAGIC = 0x7765,
     HEADER_VERSION = 1,
     SIGNATURE_BYTES = 24,
+    CONTACT_BYTES = 40, /* rank u32, host, address, family u16 (4, 6 or 0), port u16 */
 };
 
 /* Both directions walk a body field by field in the same order, so that encoder and decoder can be read side by side.
@@ -127,6 +129,39 @@ static void get_failure(struct reader *reader, uint32_t rank_count, weft_failure
     get_text(reader, failure->message, sizeof failure->message);
 }
 
+static void put_bytes(struct writer *writer, const uint8_t *bytes, size_t size)
+{
+    memcpy(writer->at, bytes, size);
+    writer->at += size;
+}
+
+static void get_bytes(struct reader *reader, uint8_t *bytes, size_t size)
+{
+    memcpy(bytes, reader->at, size);
+    reader->at += size;
+}
+
+static void put_contact(struct writer *writer, uint32_t rank, const struct contact *contact)
+{
+    uint32_t family = contact->data.family == AF_INET ? 4 : contact->data.family == AF_INET6 ? 6 : 0;
+    put_u32(writer, rank);
+    put_bytes(writer, contact->host, sizeof contact->host);
+    put_bytes(writer, contact->data.bytes, sizeof contact->data.bytes);
+    put_u32(writer, family | (uint32_t)contact->data.port << 16);
+}
+
+static void get_contact(struct reader *reader, uint32_t rank_count, uint32_t *rank, struct contact *contact)
+{
+    *rank = get_u32(reader);
+    if (*rank >= rank_count) reader->wrong = "a rank that does not exist";
+    get_bytes(reader, contact->host, sizeof contact->host);
+    get_bytes(reader, contact->data.bytes, sizeof contact->data.bytes);
+    uint32_t words = get_u32(reader), family = words & 0xffff;
+    contact->data.family = family == 4 ? AF_INET : family == 6 ? AF_INET6 : AF_UNSPEC;
+    contact->data.port = (uint16_t)(words >> 16);
+    if ((family != 4 && family != 6) || contact->data.port == 0) reader->wrong = "an address that is none";
+}
+
 static size_t body_bytes(uint8_t kind)
 {
     static const weft_failure *const failure;
@@ -142,6 +177,8 @@ static size_t body_bytes(uint8_t kind)
         return SIGNATURE_BYTES;
     case MESSAGE_GOODBYE:
         return 12 + GOODBYE_SIGNATURES * SIGNATURE_BYTES;
+    case MESSAGE_CONTACT:
+        return 4 + MESSAGE_CONTACTS * CONTACT_BYTES;
     default:
         return 0;
     }
@@ -175,6 +212,12 @@ size_t message_encode(const struct message *message, uint8_t bytes[MESSAGE_BYTES
         memset(writer.at, 0, (size_t)GOODBYE_SIGNATURES * SIGNATURE_BYTES);
         for (uint32_t i = 0; i < message->goodbye.known_count; i++) put_signature(&writer, &message->goodbye.known[i]);
         break;
+    case MESSAGE_CONTACT:
+        memset(writer.at, 0, body);
+        put_u32(&writer, message->contacts.count);
+        for (uint32_t i = 0; i < message->contacts.count; i++)
+            put_contact(&writer, message->contacts.entries[i].rank, &message->contacts.entries[i].contact);
+        break;
     case MESSAGE_KIND_END:
         break;
     }
@@ -190,6 +233,17 @@ static void get_goodbye(struct reader *reader, struct message *message)
         return;
     }
     for (uint32_t i = 0; i < message->goodbye.known_count; i++) get_signature(reader, &message->goodbye.known[i]);
+}
+
+static void get_contacts(struct reader *reader, uint32_t rank_count, struct message *message)
+{
+    message->contacts.count = get_u32(reader);
+    if (message->contacts.count == 0 || message->contacts.count > MESSAGE_CONTACTS) {
+        reader->wrong = "more contacts than there can be";
+        return;
+    }
+    for (uint32_t i = 0; i < message->contacts.count; i++)
+        get_contact(reader, rank_count, &message->contacts.entries[i].rank, &message->contacts.entries[i].contact);
 }
 
 weft_status message_decode(const uint8_t *bytes, size_t size, uint32_t rank_count, struct message *message,
@@ -230,6 +284,9 @@ weft_status message_decode(const uint8_t *bytes, size_t size, uint32_t rank_coun
         break;
     case MESSAGE_GOODBYE:
         get_goodbye(&reader, message);
+        break;
+    case MESSAGE_CONTACT:
+        get_contacts(&reader, rank_count, message);
         break;
     case MESSAGE_KIND_END:
         break;

@@ -15,6 +15,7 @@
 
 enum {
     GOODBYE_SIGNATURES = 16, /* how many of its last operations a leaving rank tells */
+    MESSAGE_CONTACTS = 24,   /* how many ranks' contacts travel in one message */
     MESSAGE_BYTES_MAX = 1024,
 };
 
@@ -24,6 +25,7 @@ enum message_kind {
     MESSAGE_FAILURE,       /* the first failure the sender knows of */
     MESSAGE_SIGNATURE,     /* what the sender posted, in an operation that some rank does not get on with */
     MESSAGE_GOODBYE,       /* the sender leaves without a failure of its own; nothing follows */
+    MESSAGE_CONTACT,       /* where ranks can be reached */
     MESSAGE_KIND_END
 };
 
@@ -42,6 +44,13 @@ struct message {
             uint32_t known_count; /* of `known`: the last ones, ascending, ending with number `begun` */
             struct signature known[GOODBYE_SIGNATURES];
         } goodbye;
+        struct {
+            uint32_t count;
+            struct {
+                uint32_t rank;
+                struct contact contact;
+            } entries[MESSAGE_CONTACTS];
+        } contacts;
     };
 };
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "protocol_internal.h"
@@ -147,12 +148,44 @@ uint32_t protocol_missing(const struct protocol *protocol)
 }
 
 /*
+ * The contacts of the 2^round ranks up to us, which is what the ranks that are there for this round make known: along
+ * the edges of the barrier below this is Bruck's all-gather (Bruck et al., IEEE Trans. Parallel Distrib. Syst. 8,
+ * 1997).
+ */
+static void send_contacts(struct protocol *protocol, uint32_t ahead)
+{
+    struct message message = {.kind = MESSAGE_CONTACT};
+    uint32_t count = protocol->rank_count;
+    for (uint32_t i = 0; protocol->outside.contacts && i < UINT32_C(1) << protocol->round; i++) {
+        uint32_t rank = (protocol->rank + count - i) % count, at = message.contacts.count;
+        if (protocol->outside.contacts[rank].data.family == AF_UNSPEC) continue;
+        message.contacts.entries[at].rank = rank;
+        message.contacts.entries[at].contact = protocol->outside.contacts[rank];
+        message.contacts.count++;
+        if (message.contacts.count < MESSAGE_CONTACTS) continue;
+        send_to(protocol, ahead, &message);
+        message.contacts.count = 0;
+    }
+    if (message.contacts.count) send_to(protocol, ahead, &message);
+}
+
+/* Once joined, others read the table without a lock. */
+static void take_contacts(struct protocol *protocol, const struct message *message)
+{
+    if (!protocol->outside.contacts || protocol->joined) return;
+    for (uint32_t i = 0; i < message->contacts.count; i++) {
+        struct contact *contact = &protocol->outside.contacts[message->contacts.entries[i].rank];
+        if (contact->data.family == AF_UNSPEC) *contact = message->contacts.entries[i].contact;
+    }
+}
+
+/*
  * Dissemination barrier (Hensgen, Finkel, Manber 1988): in round k tell the rank 2^k ahead that we and the 2^k - 1
  * ranks behind us are there. After the last round everybody is.
  */
 static void join_advance(struct protocol *protocol)
 {
-    while (!protocol->joined && !protocol->failed) {
+    while (!protocol->joined && !protocol->failed && !protocol->meeting) {
         uint32_t distance = UINT32_C(1) << protocol->round, count = protocol->rank_count;
         bool last = (uint64_t)distance >= count;
         if (last) {
@@ -165,12 +198,19 @@ static void join_advance(struct protocol *protocol)
         uint32_t behind = (uint32_t)protocol_neighbour(protocol, (protocol->rank + count - distance) % count);
         if (!(protocol->rounds_sent >> protocol->round & 1)) {
             if (protocol->neighbours[ahead].state <= NEIGHBOUR_CONNECTED) return;
+            send_contacts(protocol, ahead);
             send_to(protocol, ahead, &(struct message){.kind = MESSAGE_READY, .round = protocol->round});
             protocol->rounds_sent |= UINT32_C(1) << protocol->round;
         }
         if (!(protocol->neighbours[behind].rounds_heard >> protocol->round & 1)) return;
         protocol->round++;
     }
+}
+
+void protocol_met(struct protocol *protocol)
+{
+    protocol->meeting = false;
+    join_advance(protocol);
 }
 
 /* ---- Liveness ---- */
@@ -231,6 +271,9 @@ void protocol_receive(struct protocol *protocol, uint32_t index, const struct me
         neighbour->known_count = message->goodbye.known_count;
         memcpy(neighbour->known, message->goodbye.known, sizeof neighbour->known);
         comparison_goodbye(protocol, index);
+        break;
+    case MESSAGE_CONTACT:
+        take_contacts(protocol, message);
         break;
     case MESSAGE_KIND_END:
         break;

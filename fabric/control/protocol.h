@@ -43,6 +43,7 @@ struct protocol_outside {
     void (*send)(void *context, uint32_t neighbour, const struct message *message);
     void *context;
     const struct signature_ring *signatures; /* what this rank has posted */
+    struct contact *contacts; /* of all ranks, by rank, our own filled in; NULL where there is no network */
 };
 
 struct protocol {
@@ -51,6 +52,7 @@ struct protocol {
     struct neighbour *neighbours;
     uint64_t keepalive_ns, ticked_ns;
     uint32_t round, rounds_sent; /* joining: the round waited in; one bit per READY sent */
+    bool meeting;                /* rank 0 is still bringing ranks together: nobody can have joined */
     bool joined, failed;
     weft_failure failure; /* meaningful when failed; never changes afterwards */
     uint64_t *announced;  /* by sequence modulo SIGNATURES_KEPT: the sequence our signature was last sent of */
@@ -63,6 +65,9 @@ void protocol_free(struct protocol *protocol);
 
 /* -1: no neighbour. */
 int32_t protocol_neighbour(const struct protocol *protocol, uint32_t rank);
+
+/* `meeting` is over. */
+void protocol_met(struct protocol *protocol);
 
 /* A connection to the neighbour is there. Only from NEIGHBOUR_ABSENT, or again from NEIGHBOUR_CONNECTED. */
 void protocol_connected(struct protocol *protocol, uint32_t neighbour, uint64_t now_ns);

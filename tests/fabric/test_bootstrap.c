@@ -61,8 +61,8 @@ static void ids_differ_and_damage_is_found(void **state)
     weft_unique_id a, b;
     struct identity identity;
     struct diagnostic diagnostic;
-    assert_int_equal(weft_unique_id_create(&a), WEFT_OK);
-    assert_int_equal(weft_unique_id_create(&b), WEFT_OK);
+    assert_int_equal(bootstrap_id_create_local(&a), WEFT_OK);
+    assert_int_equal(bootstrap_id_create_local(&b), WEFT_OK);
     assert_memory_not_equal(a.bytes + 16, b.bytes + 16, 48);
     assert_int_equal(bootstrap_identity(&a, 2, 3, &identity, &diagnostic), WEFT_OK);
     assert_int_equal(identity.rank, 2);
@@ -81,7 +81,7 @@ static void the_nth_communicator_has_an_id_of_its_own(void **state)
 {
     (void)state;
     weft_unique_id id, first, second;
-    weft_unique_id_create(&id);
+    bootstrap_id_create_local(&id);
     first = second = id;
     bootstrap_id_derive(&first, 0);
     bootstrap_id_derive(&second, 1);
@@ -147,6 +147,8 @@ static void an_id_says_where_rank_0_is(void **state)
 
 /* ---- Handshakes ---- */
 
+static const struct tcp_address unix_socket = {.family = AF_UNSPEC};
+
 struct pair {
     struct identity dialling, accepting;
     int listener;
@@ -158,7 +160,7 @@ struct pair {
 static void pair_make(struct pair *pair)
 {
     weft_unique_id id;
-    weft_unique_id_create(&id);
+    bootstrap_id_create_local(&id);
     memset(pair, 0, sizeof *pair);
     pair->dialling = make_identity(&id, 1, 4);
     pair->accepting = make_identity(&id, 2, 4);
@@ -180,14 +182,14 @@ static void pair_run(struct pair *pair, uint32_t peer)
     struct identity address = pair->dialling;
     address.rank = peer;
     assert_int_equal(bootstrap_listen(&address, &pair->listener, NULL), WEFT_OK);
-    handshake_dial(&pair->dial, &pair->dialling, peer, ROLE_TRANSPORT);
+    handshake_dial(&pair->dial, &pair->dialling, peer, ROLE_TRANSPORT, &unix_socket);
     pair->dialled = handshake_advance(&pair->dial, &pair->dial_diagnostic);
-    handshake_accept(&pair->accept, &pair->accepting, accept_one(pair->listener));
+    handshake_accept(&pair->accept, &pair->accepting, accept_one(pair->listener), false);
     for (int rounds = 0; rounds < 10; rounds++) {
         if (pair->accepted == WEFT_IN_PROGRESS)
             pair->accepted = handshake_advance(&pair->accept, &pair->accept_diagnostic);
         /* One that was dropped would dial again. */
-        if (pair->dialled == WEFT_IN_PROGRESS && pair->dial.fd >= 0)
+        if (pair->dialled == WEFT_IN_PROGRESS && pair->dial.link.fd >= 0)
             pair->dialled = handshake_advance(&pair->dial, &pair->dial_diagnostic);
     }
     close(pair->listener);
@@ -211,8 +213,8 @@ static void two_ranks_of_a_job_are_connected(void **state)
     assert_int_equal(pair.accept.peer, 1);
     assert_int_equal(pair.accept.role, ROLE_TRANSPORT);
     char text[8] = "";
-    assert_int_equal(send(pair.dial.fd, "hello", 6, 0), 6);
-    assert_int_equal(recv(pair.accept.fd, text, sizeof text, 0), 6);
+    assert_int_equal(send(pair.dial.link.fd, "hello", 6, 0), 6);
+    assert_int_equal(recv(pair.accept.link.fd, text, sizeof text, 0), 6);
     assert_string_equal(text, "hello");
     pair_end(&pair);
     assert_int_equal(count_descriptors(), descriptors);
@@ -266,11 +268,11 @@ static weft_status accept_changed(size_t at, uint8_t change, bool with_proof, st
     uint8_t proof[HANDSHAKE_PROOF_BYTES] = {0};
     pair_make(&pair);
     assert_int_equal(bootstrap_listen(&pair.accepting, &pair.listener, NULL), WEFT_OK);
-    handshake_dial(&pair.dial, &pair.dialling, 2, ROLE_CONTROL);
+    handshake_dial(&pair.dial, &pair.dialling, 2, ROLE_CONTROL, &unix_socket);
     assert_int_equal(handshake_advance(&pair.dial, NULL), WEFT_IN_PROGRESS); /* the hello is made and sent */
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
     pair.dial.hello[at] ^= change;
-    handshake_accept(&pair.accept, &pair.accepting, ends[1]);
+    handshake_accept(&pair.accept, &pair.accepting, ends[1], false);
     assert_int_equal(send(ends[0], pair.dial.hello, sizeof pair.dial.hello, 0), sizeof pair.dial.hello);
     weft_status status = handshake_advance(&pair.accept, diagnostic);
     if (with_proof) (void)!send(ends[0], proof, sizeof proof, MSG_NOSIGNAL);
@@ -302,7 +304,7 @@ static void a_reflection_is_refused(void **state)
     uint8_t bytes[HANDSHAKE_RECORD_BYTES];
     pair_make(&pair);
     assert_int_equal(bootstrap_listen(&pair.accepting, &pair.listener, NULL), WEFT_OK);
-    handshake_dial(&pair.dial, &pair.dialling, 2, ROLE_CONTROL);
+    handshake_dial(&pair.dial, &pair.dialling, 2, ROLE_CONTROL, &unix_socket);
     assert_int_equal(handshake_advance(&pair.dial, NULL), WEFT_IN_PROGRESS);
     int fd = accept_one(pair.listener);
     assert_int_equal(recv(fd, bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
@@ -324,7 +326,7 @@ static void every_prefix_of_a_handshake_may_be_the_last(void **state)
         struct diagnostic diagnostic;
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
         memcpy(noise + 8, pair.accepting.job, 16);
-        handshake_accept(&pair.accept, &pair.accepting, ends[1]);
+        handshake_accept(&pair.accept, &pair.accepting, ends[1], false);
         assert_int_equal(send(ends[0], noise, part, 0), part);
         assert_int_equal(handshake_advance(&pair.accept, &diagnostic), WEFT_IN_PROGRESS);
         close(ends[0]);
@@ -343,7 +345,7 @@ static void another_users_process_is_no_rank(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         if (setuid(65534) != 0) _exit(2);
-        handshake_dial(&pair.dial, &pair.dialling, 2, ROLE_CONTROL);
+        handshake_dial(&pair.dial, &pair.dialling, 2, ROLE_CONTROL, &unix_socket);
         weft_status status = handshake_advance(&pair.dial, &pair.dial_diagnostic);
         _exit(status == WEFT_PEER_REFUSED && strstr(pair.dial_diagnostic.text, "held by another user") ? 0 : 1);
     }
@@ -365,7 +367,7 @@ static void another_users_process_is_no_rank(void **state)
     /* The first child's connection comes first. */
     close(accept_one(pair.listener));
     int fd = accept_one(pair.listener);
-    handshake_accept(&pair.accept, &pair.accepting, fd);
+    handshake_accept(&pair.accept, &pair.accepting, fd, false);
     while ((pair.accepted = handshake_advance(&pair.accept, &pair.accept_diagnostic)) == WEFT_IN_PROGRESS) usleep(100);
     assert_int_equal(pair.accepted, WEFT_PROTOCOL_ERROR);
     assert_non_null(strstr(pair.accept_diagnostic.text, "another user"));
@@ -381,7 +383,7 @@ static void a_rank_listens_once_and_under_a_secret_name(void **state)
     int first = -1, second = -1;
     struct diagnostic diagnostic;
     struct sockaddr_un a, b;
-    weft_unique_id_create(&id);
+    bootstrap_id_create_local(&id);
     struct identity identity = make_identity(&id, 1, 2), other = identity;
     assert_int_equal(bootstrap_listen(&identity, &first, &diagnostic), WEFT_OK);
     assert_int_equal(bootstrap_listen(&identity, &second, &diagnostic), WEFT_INVALID_ARGUMENT);

@@ -21,6 +21,8 @@
 
 enum { RANKS_MAX = 64 };
 
+static const struct tcp_address unix_socket = {.family = AF_UNSPEC};
+
 struct job;
 struct rank_thread {
     struct job *job;
@@ -60,7 +62,7 @@ static void *rank_main(void *argument)
 static void job_prepare(struct job *job, uint32_t rank_count, void (*body)(struct rank_thread *rank))
 {
     *job = (struct job){.rank_count = rank_count, .deadline_ns = 20 * NS_PER_S, .body = body};
-    assert_int_equal(weft_unique_id_create(&job->id), WEFT_OK);
+    assert_int_equal(bootstrap_id_create_local(&job->id), WEFT_OK);
     pthread_barrier_init(&job->barrier, NULL, rank_count);
 }
 
@@ -153,7 +155,7 @@ static void a_rank_that_is_there_twice_is_refused(void **state)
     weft_unique_id id;
     struct diagnostic diagnostic;
     struct control *first = NULL, *second = NULL;
-    weft_unique_id_create(&id);
+    bootstrap_id_create_local(&id);
     struct control_config config = make_config(&id, 0, 1);
     assert_int_equal(control_join(&config, &first, &diagnostic), WEFT_OK);
     assert_int_equal(control_join(&config, &second, &diagnostic), WEFT_INVALID_ARGUMENT);
@@ -234,14 +236,14 @@ static void send_hostile(struct rank_thread *victim, const uint8_t *bytes, size_
 {
     struct identity identity = make_identity(&victim->job->id, 0, 2);
     struct handshake handshake;
-    handshake_dial(&handshake, &identity, 1, ROLE_CONTROL);
+    handshake_dial(&handshake, &identity, 1, ROLE_CONTROL, &unix_socket);
     weft_status status;
     while ((status = handshake_advance(&handshake, NULL)) == WEFT_IN_PROGRESS) usleep(100);
     assert_int_equal(status, WEFT_OK);
-    (void)!send(handshake.fd, bytes, size, MSG_NOSIGNAL);
+    (void)!send(handshake.link.fd, bytes, size, MSG_NOSIGNAL);
     rank_end(victim->job, 1);
     *failure = victim->failure;
-    close(handshake.fd);
+    close(handshake.link.fd);
 }
 
 static void hostile_bytes_fail_their_connection_only(void **state)
@@ -372,7 +374,7 @@ static int deaf_join(const struct identity *identity, uint32_t peer)
 {
     struct handshake handshake;
     weft_status status;
-    handshake_dial(&handshake, identity, peer, ROLE_CONTROL);
+    handshake_dial(&handshake, identity, peer, ROLE_CONTROL, &unix_socket);
     while ((status = handshake_advance(&handshake, NULL)) == WEFT_IN_PROGRESS) usleep(100);
     assert_int_equal(status, WEFT_OK);
     struct message messages[3] = {{.kind = MESSAGE_HEARTBEAT, .heartbeat = {60 * NS_PER_S, -1}},
@@ -381,9 +383,9 @@ static int deaf_join(const struct identity *identity, uint32_t peer)
     for (int i = 0; i < 3; i++) {
         uint8_t bytes[MESSAGE_BYTES_MAX];
         size_t size = message_encode(&messages[i], bytes);
-        assert_int_equal(send(handshake.fd, bytes, size, MSG_NOSIGNAL), size);
+        assert_int_equal(send(handshake.link.fd, bytes, size, MSG_NOSIGNAL), size);
     }
-    return handshake.fd;
+    return handshake.link.fd;
 }
 
 static void talk_much_then_report(struct rank_thread *rank)

@@ -66,7 +66,7 @@ static _Noreturn void be_rank(const struct job *job, uint32_t rank)
 static void job_start(struct job *job, uint32_t rank_count, uint64_t seed)
 {
     weft_unique_id id;
-    assert_int_equal(weft_unique_id_create(&id), WEFT_OK);
+    assert_int_equal(bootstrap_id_create_local(&id), WEFT_OK);
     *job = (struct job){
         .id = id, .rank_count = rank_count, .deadline_ns = 20 * NS_PER_S, .keepalive_ns = 10 * NS_PER_S, .seed = seed};
     job->outcomes =

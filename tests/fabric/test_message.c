@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -54,6 +55,17 @@ static struct message any_message(struct random *random)
         message.goodbye.known_count = (uint32_t)random_below(random, GOODBYE_SIGNATURES + 1);
         message.goodbye.begun = message.goodbye.known_count + random_below(random, 100);
         for (uint32_t i = 0; i < message.goodbye.known_count; i++) message.goodbye.known[i].sequence = i + 1;
+        break;
+    case MESSAGE_CONTACT:
+        message.contacts.count = 1 + (uint32_t)random_below(random, MESSAGE_CONTACTS);
+        for (uint32_t i = 0; i < message.contacts.count; i++) {
+            message.contacts.entries[i].rank = (uint32_t)random_below(random, RANKS);
+            struct contact *contact = &message.contacts.entries[i].contact;
+            for (int byte = 0; byte < 16; byte++) contact->host[byte] = (uint8_t)random_next(random);
+            for (int byte = 0; byte < 16; byte++) contact->data.bytes[byte] = (uint8_t)random_next(random);
+            contact->data.family = random_below(random, 2) ? AF_INET : AF_INET6;
+            contact->data.port = (uint16_t)(1 + random_below(random, 65535));
+        }
         break;
     case MESSAGE_KIND_END:
         break;
