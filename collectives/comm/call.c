@@ -92,14 +92,13 @@ static weft_status call_post(struct weft_comm *comm, const struct collective_cal
     const struct select_request request_for_plan = {
         .collective = call->collective,
         .rank_count = comm->identity.rank_count,
-        .ranks_per_core = comm->ranks_per_core,
         .bytes = call->count * weft_dtype_size(call->dtype),
         .forced = options->algorithm != WEFT_ALGORITHM_AUTO ? options->algorithm : comm->algorithm,
         .channel_units = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
     };
     struct select_choice choice;
-    weft_status status = select_plan(&cost_model_shm, &request_for_plan, &choice);
+    weft_status status = select_plan(comm->model, &request_for_plan, &choice);
     if (status != WEFT_OK) return status;
     struct weft_request *request = request_take(comm);
     if (!request) return WEFT_OUT_OF_MEMORY;

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "collectives/comm/comm_internal.h"
 #include "fabric/launch/launch.h"
-#include "transport/shm/shm.h"
 
 #define CACHE_LINE_BYTES 64u
 
@@ -36,13 +35,8 @@ static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *w
     comm->algorithm = (weft_algorithm)config->algorithm;
     comm->channel_units = (uint32_t)channels;
     comm->slice_bytes = (uint32_t)((slice_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES);
-    comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : cost_model_shm.slice_bytes;
     comm->slot_depth = (uint32_t)config->slot_depth;
     comm->verify = config->verify;
-    uint32_t cores = core_count();
-    comm->ranks_per_core = (comm->identity.rank_count + cores - 1) / cores;
-    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
-    comm->spin_ns = comm->ranks_per_core > 1 ? 0 : config->spin_ns;
     return WEFT_OK;
 }
 
@@ -55,10 +49,11 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     };
     weft_status status = control_join(&control, &comm->control, diagnostic);
     if (status != WEFT_OK) return status;
-    struct rendezvous rendezvous = {.reach = control_reach, .context = comm->control};
-    status =
-        shm_endpoint_create(comm->identity.rank, comm->identity.rank_count, rendezvous, &comm->endpoint, diagnostic);
+    status = comm_endpoint_create(comm, diagnostic);
     if (status != WEFT_OK) goto leave;
+    comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : comm->model->slice_bytes;
+    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
+    comm->spin_ns = comm->local_rank_count > core_count() ? 0 : config_get()->spin_ns;
     const struct engine_config engine = {
         .endpoint = comm->endpoint,
         .rank = comm->identity.rank,
@@ -157,6 +152,11 @@ uint32_t weft_comm_rank(const weft_comm *comm)
 uint32_t weft_comm_rank_count(const weft_comm *comm)
 {
     return comm->identity.rank_count;
+}
+
+const char *weft_comm_transport(const weft_comm *comm)
+{
+    return comm->endpoint->ops->name;
 }
 
 weft_status weft_comm_failure(const weft_comm *comm, weft_failure *failure)

@@ -58,7 +58,8 @@ struct weft_comm {
     /* Settled at creation. */
     uint64_t deadline_ns, spin_ns;
     weft_algorithm algorithm;
-    uint32_t channel_units, slice_bytes, slot_bytes, slot_depth, ranks_per_core;
+    uint32_t channel_units, slice_bytes, slot_bytes, slot_depth, local_rank_count;
+    const struct cost_model *model;
     bool verify;
     /* The poster's. */
     uint64_t sequence;
@@ -75,6 +76,9 @@ struct weft_comm {
     /* Statistics: relaxed counters, each written by one thread. */
     _Atomic uint64_t operations, payload_bytes, busy_ns;
 };
+
+/* endpoint.c: over shared memory, TCP, or both; settles local_rank_count and model. */
+weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diagnostic);
 
 /* plans.c */
 weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding);

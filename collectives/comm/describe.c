@@ -12,14 +12,13 @@ static struct select_choice sample_choice(const struct weft_comm *comm, weft_col
     const struct select_request request = {
         .collective = collective,
         .rank_count = comm->identity.rank_count,
-        .ranks_per_core = comm->ranks_per_core,
         .bytes = bytes,
         .forced = comm->algorithm,
         .channel_units = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
     };
     struct select_choice choice = {0};
-    select_plan(&cost_model_shm, &request, &choice);
+    select_plan(comm->model, &request, &choice);
     return choice;
 }
 
@@ -47,7 +46,7 @@ static void describe_text(struct weft_comm *comm, struct text *text)
              comm->spin_ns ? "spin, yield, sleep" : "yield, sleep (ranks share cores)", (double)comm->deadline_ns / 1e9,
              comm->progress.running ? "progress thread" : "progress in the caller");
     text_add(text, "slots: %u of %u bytes per connection, channel and direction\n", comm->slot_depth, comm->slot_bytes);
-    text_add(text, "cost model: %s\n", cost_model_shm.source);
+    text_add(text, "cost model: %s\n", comm->model->source);
     for (int i = 0; i < WEFT_BARRIER; i++) {
         text_add(text, "%s would use\n", weft_collective_name((weft_collective)i));
         for (size_t s = 0; s < SAMPLE_COUNT; s++) {
@@ -86,7 +85,7 @@ static void describe_json(struct weft_comm *comm, struct text *text)
     json_bool(text, "progress_thread", comm->progress.running);
     json_unsigned(text, "slot_depth", comm->slot_depth);
     json_unsigned(text, "slot_bytes", comm->slot_bytes);
-    json_string(text, "cost_model", cost_model_shm.source);
+    json_string(text, "cost_model", comm->model->source);
     json_array_begin(text, "choices");
     for (int i = 0; i < WEFT_BARRIER; i++)
         for (size_t s = 0; s < SAMPLE_COUNT; s++) {

@@ -21,17 +21,16 @@ struct cost_model {
     const char *source;   /* how the figures were got */
 };
 
-/* Ranks of one host over shared memory. */
-extern const struct cost_model cost_model_shm;
+extern const struct cost_model cost_model_shm; /* ranks of one host over shared memory */
+extern const struct cost_model cost_model_tcp; /* some ranks are reached over TCP */
 
 struct select_request {
     weft_collective collective;
     uint32_t rank_count;
-    uint32_t ranks_per_core; /* 1 or more: ranks that share a core take turns */
-    uint64_t bytes;          /* of the message */
-    weft_algorithm forced;   /* or WEFT_ALGORITHM_AUTO */
-    uint32_t channel_units;  /* forced; 0: the model's choice */
-    uint32_t slice_bytes;    /* forced; 0: the model's choice */
+    uint64_t bytes;         /* of the message */
+    weft_algorithm forced;  /* or WEFT_ALGORITHM_AUTO */
+    uint32_t channel_units; /* forced; 0: the model's choice */
+    uint32_t slice_bytes;   /* forced; 0: the model's choice */
 };
 
 struct select_choice {

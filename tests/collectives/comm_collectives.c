@@ -263,7 +263,8 @@ static void describe_rank(weft_comm *comm, uint32_t rank, void *argument, void *
     struct verdicts *verdicts = results;
     verdicts->status[rank] = weft_barrier(comm, NULL, NULL);
     char *text = NULL, *json = NULL;
-    verdicts->wrong[rank] += weft_comm_describe(comm, WEFT_TEXT, &text) != WEFT_OK || !strstr(text, "shm");
+    verdicts->wrong[rank] +=
+        weft_comm_describe(comm, WEFT_TEXT, &text) != WEFT_OK || !strstr(text, weft_comm_transport(comm));
     verdicts->wrong[rank] += weft_comm_describe(comm, WEFT_JSON, &json) != WEFT_OK || !strstr(json, "\"plans\"");
     verdicts->wrong[rank] += weft_comm_algorithm(comm, WEFT_ALL_REDUCE, 1 << 20) == WEFT_ALGORITHM_AUTO;
     verdicts->wrong[rank] += weft_comm_algorithm(comm, WEFT_COLLECTIVE_COUNT, 8) != WEFT_ALGORITHM_AUTO;

@@ -29,8 +29,8 @@ mistake "is below -b" "$perf" all_reduce -b 1M -e 1K
 mistake "--root 2 is no rank" "$perf" broadcast --ranks 2 --root 2
 mistake "did you mean float32?" "$perf" all_reduce --dtype float
 mistake "did you mean ring?" "$perf" all_reduce --algorithm rign
-for transport in tcp verbs dpdk; do
-  mistake "$transport is not in this version; there is auto, shm" "$perf" all_reduce --transport $transport
+for transport in verbs dpdk; do
+  mistake "$transport is not in this version; there is auto, shm, tcp" "$perf" all_reduce --transport $transport
 done
 for algorithm in direct halving hierarchical; do
   mistake "not in this version; there is auto, ring, tree" "$perf" all_reduce --algorithm=$algorithm

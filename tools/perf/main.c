@@ -22,10 +22,10 @@ static const struct option_word collectives[] = {{"all_reduce", WEFT_ALL_REDUCE,
                                                  {"scatter", 0, LATER},
                                                  {"all_to_all", 0, LATER},
                                                  {NULL, 0, NULL}};
-enum { PERF_TRANSPORT_AUTO, PERF_TRANSPORT_SHM };
+enum { PERF_TRANSPORT_AUTO, PERF_TRANSPORT_SHM, PERF_TRANSPORT_TCP };
 static const struct option_word transports[] = {{"auto", PERF_TRANSPORT_AUTO, NULL},
                                                 {"shm", PERF_TRANSPORT_SHM, NULL},
-                                                {"tcp", 0, LATER},
+                                                {"tcp", PERF_TRANSPORT_TCP, NULL},
                                                 {"verbs", 0, LATER},
                                                 {"dpdk", 0, LATER},
                                                 {NULL, 0, NULL}};
@@ -232,12 +232,12 @@ static int rank_run(weft_comm *comm, struct perf_options *options, FILE *json)
                 weft_status_name(status), bytes_format(options->end_bytes, size));
         return 1;
     }
-    if (rank == 0) report_header(options, rank_count);
+    if (rank == 0) report_header(options, weft_comm_transport(comm), rank_count);
     status = sweep(&measurement, sizes, size_count, rows, &row_count);
     int exit_code = status ? failure_print(comm, status) : 0;
     bool checked = !options->no_check && perf_has_bytes(options->collective);
     if (!status && rank == 0) report_summary(rows, row_count, checked);
-    if (!status && json && report_json(json, options, rank_count, rows, row_count) != 0)
+    if (!status && json && report_json(json, options, weft_comm_transport(comm), rank_count, rows, row_count) != 0)
         exit_code = json_error(options);
     if (rank == 0 && (fflush(stdout) != 0 || ferror(stdout))) {
         fprintf(stderr, "weft-perf: cannot write to standard output: %s\n", strerror(errno));
@@ -283,6 +283,8 @@ int main(int argc, char *argv[])
     enum options_outcome outcome = options_parse(&command, argc, argv, &options, &positionals, error);
     if (outcome == OPTIONS_GO_ON) outcome = options_complete(&options, &positionals, error);
     if (outcome != OPTIONS_GO_ON) return options_answer(&command, outcome, error);
+    /* The library takes it from the environment, and the ranks that are started inherit that. */
+    if (options.transport != PERF_TRANSPORT_AUTO) setenv("WEFT_TRANSPORT", transports[options.transport].name, 1);
     if (!options.rank_count || weft_local_is_child()) return rank_main(&options);
     if (!json_is_writable(&options)) return 1;
     int exit_code = 1;

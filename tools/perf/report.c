@@ -31,11 +31,11 @@ static const char *dtype_column(const struct perf_options *options)
     return perf_has_bytes(options->collective) ? weft_dtype_name((weft_dtype)options->dtype) : "none";
 }
 
-void report_header(const struct perf_options *options, uint32_t rank_count)
+void report_header(const struct perf_options *options, const char *transport, uint32_t rank_count)
 {
-    printf("# weft-perf %s: %s, %" PRIu32 " rank%s, transport shm, algorithm %s, %s buffers\n", weft_version(),
+    printf("# weft-perf %s: %s, %" PRIu32 " rank%s, transport %s, algorithm %s, %s buffers\n", weft_version(),
            weft_collective_name((weft_collective)options->collective), rank_count, rank_count == 1 ? "" : "s",
-           weft_algorithm_name((weft_algorithm)options->algorithm), "plain");
+           transport, weft_algorithm_name((weft_algorithm)options->algorithm), "plain");
     printf("#\n# %54s%24s%12s  %22s\n", "", "out-of-place", "", "in-place");
     printf("# %10s %13s %11s %10s %6s %9s %8s %8s %7s  %9s %8s %8s %7s\n", "size", "count", "type", "redop", "root",
            "time", "algbw", "busbw", "#wrong", "time", "algbw", "busbw", "#wrong");
@@ -85,13 +85,13 @@ void report_summary(const struct perf_row *rows, size_t row_count, bool checked)
     if (row_count && busbw > 0) printf("# average bus bandwidth: %.3f GB/s\n", busbw / (double)row_count);
 }
 
-int report_json(FILE *file, const struct perf_options *options, uint32_t rank_count, const struct perf_row *rows,
-                size_t row_count)
+int report_json(FILE *file, const struct perf_options *options, const char *transport, uint32_t rank_count,
+                const struct perf_row *rows, size_t row_count)
 {
     fprintf(file,
-            "{\"collective\":\"%s\",\"ranks\":%" PRIu32 ",\"transport\":\"shm\",\"dtype\":\"%s\",\"op\":\"%s\","
+            "{\"collective\":\"%s\",\"ranks\":%" PRIu32 ",\"transport\":\"%s\",\"dtype\":\"%s\",\"op\":\"%s\","
             "\"buffers\":\"plain\",\"rows\":[",
-            weft_collective_name((weft_collective)options->collective), rank_count, dtype_column(options),
+            weft_collective_name((weft_collective)options->collective), rank_count, transport, dtype_column(options),
             op_column(options));
     for (size_t i = 0; i < row_count; i++) {
         const struct perf_row *row = &rows[i];

@@ -7,15 +7,15 @@
 
 #include "tools/perf/perf.h"
 
-void report_header(const struct perf_options *options, uint32_t rank_count);
+void report_header(const struct perf_options *options, const char *transport, uint32_t rank_count);
 /* @p in_place is NULL for a collective without buffers. */
 void report_rows(const struct perf_options *options, const struct perf_row *out_of_place,
                  const struct perf_row *in_place);
 void report_summary(const struct perf_row *rows, size_t row_count, bool checked);
 
 /* 0, or -1 when writing failed. */
-int report_json(FILE *file, const struct perf_options *options, uint32_t rank_count, const struct perf_row *rows,
-                size_t row_count);
+int report_json(FILE *file, const struct perf_options *options, const char *transport, uint32_t rank_count,
+                const struct perf_row *rows, size_t row_count);
 
 /*
  * A line on standard error that is overwritten, from the second second on, when standard error is a terminal.

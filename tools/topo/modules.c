@@ -11,7 +11,7 @@ struct module {
 
 static const struct module modules[] = {
     {"transport", "shm", "ready", "ranks of one host, through shared memory"},
-    {"transport", "tcp", "not in this version", "ranks of several hosts, over sockets"},
+    {"transport", "tcp", "ready", "ranks of several hosts, over sockets"},
     {"transport", "verbs", "not built in this version", "ranks of several hosts, over RDMA devices"},
     {"transport", "dpdk", "not built in this version", "ranks of several hosts, over DPDK ports"},
     {"memory", "host", "ready", "ordinary memory"},
