@@ -66,15 +66,16 @@ enum { DOOR_UNIX, DOOR_NETWORK, DOOR_MEETING, DOOR_COUNT };
 struct visitor {
     struct control *control;
     uint32_t rank;
-    bool told;            /* where its neighbours are */
-    struct stream stream; /* link.fd -1: has ended */
+    bool told, served; /* where its neighbours are; and has said thank you */
+    struct stream stream;
 };
 
 /* How ranks of several hosts find each other; reception.c. */
 struct reception {
     struct stream stream;      /* elsewhere than at rank 0: to rank 0 */
     int32_t missing_rank;      /* whom rank 0 says we wait for, or -1 */
-    bool dialled_all;          /* all neighbours' contacts are known */
+    bool served;               /* all neighbours' contacts are known */
+    bool over;                 /* rank 0 has served everybody */
     bool failure_told;         /* to whoever is connected here */
     int cause;                 /* why rank 0 was not reached last, an errno */
     struct visitor **visitors; /* at rank 0, by rank; NULL: has not come */

@@ -5,9 +5,10 @@
  *
  *     a rank                     rank 0
  *     CONTACT: its own        ->
- *                             <- HEARTBEAT: whom you wait for (every 100 ms)
+ *                             <- HEARTBEAT: whom we wait for (every 100 ms, to the end)
  *                             <- CONTACT: its neighbours', once all of them have come
  *     HEARTBEAT: thank you    ->
+ *                             <- HEARTBEAT: we wait for nobody, once all have said so
  *
  * When all have been served rank 0 stops to listen there, and only then lets the barrier begin: so nobody can have
  * joined, and ask for the next communicator under the same address, while the last one still meets there.
@@ -101,8 +102,8 @@ static void visitor_take(void *context, const struct message *message, uint64_t 
         control->contacts[visitor->rank] = message->contacts.entries[0].contact;
         contact_came(control, visitor->rank);
     } else if (message->kind == MESSAGE_HEARTBEAT && visitor->told) {
-        control->reception.served_count++;
-        visitor->told = false; /* thanks once */
+        control->reception.served_count += !visitor->served;
+        visitor->served = true;
         if (control->reception.served_count + 1 < control->identity.rank_count) return;
         meeting_close_door(&control->doors[DOOR_MEETING]);
         protocol_met(&control->protocol);
@@ -111,24 +112,46 @@ static void visitor_take(void *context, const struct message *message, uint64_t 
     }
 }
 
+static void dismiss_all(struct control *control, const struct message *last)
+{
+    struct visitor **visitors = control->reception.visitors;
+    for (uint32_t rank = 0; visitors && rank < control->identity.rank_count; rank++) {
+        if (!visitors[rank]) continue;
+        if (last) stream_send(&visitors[rank]->stream, last);
+        stream_close(&visitors[rank]->stream);
+        free(visitors[rank]);
+    }
+    free(visitors);
+    control->reception.visitors = NULL;
+}
+
+static struct message waiting_for(const struct control *control, int32_t rank)
+{
+    return (struct message){.kind = MESSAGE_HEARTBEAT,
+                            .heartbeat = {.keepalive_ns = control->protocol.keepalive_ns, .missing_rank = rank}};
+}
+
 static void visitor_ready(void *context, uint32_t events, uint64_t now_ns)
 {
     (void)events;
     struct visitor *visitor = context;
     struct control *control = visitor->control;
     struct diagnostic wrong = {.status = WEFT_OK};
-    if (!stream_advance(&visitor->stream, control->identity.rank_count, visitor_take, visitor, now_ns, &wrong)) {
-        bool done = is_known(control, visitor->rank) && !visitor->told && missing_neighbour(control, visitor->rank) < 0;
+    bool goes_on =
+        stream_advance(&visitor->stream, control->identity.rank_count, visitor_take, visitor, now_ns, &wrong);
+    if (!control->protocol.meeting) {
+        const struct message nobody = waiting_for(control, -1);
+        dismiss_all(control, &nobody);
+    } else if (!goes_on) {
+        uint32_t rank = visitor->rank;
         stream_close(&visitor->stream);
+        free(visitor);
+        control->reception.visitors[rank] = NULL;
         if (wrong.status != WEFT_OK)
-            refuse(control, visitor->rank, wrong.status, "sent rank 0 what no correct rank sends");
-        else if (is_known(control, visitor->rank) && !done && control->protocol.meeting)
-            refuse(control, visitor->rank, WEFT_PEER_FAILED,
+            refuse(control, rank, wrong.status, "sent rank 0 what no correct rank sends");
+        else if (is_known(control, rank)) /* else it will come again */
+            refuse(control, rank, WEFT_PEER_FAILED,
                    "ended while ranks were meeting: its process was killed, crashed, or exited early");
-        else if (!is_known(control, visitor->rank)) {
-            control->reception.visitors[visitor->rank] = NULL; /* it will come again */
-            free(visitor);
-        }
     }
     control_settle(control);
 }
@@ -181,18 +204,20 @@ static void answer_take(void *context, const struct message *message, uint64_t n
     struct control *control = context;
     struct reception *reception = &control->reception;
     if (message->kind == MESSAGE_FAILURE) protocol_report(&control->protocol, &message->failure);
-    if (message->kind == MESSAGE_HEARTBEAT) reception->missing_rank = message->heartbeat.missing_rank;
+    if (message->kind == MESSAGE_HEARTBEAT) {
+        reception->missing_rank = message->heartbeat.missing_rank;
+        reception->over = reception->served && reception->missing_rank < 0;
+    }
     for (uint32_t i = 0; message->kind == MESSAGE_CONTACT && i < message->contacts.count; i++) {
         uint32_t rank = message->contacts.entries[i].rank;
         if (is_known(control, rank)) continue;
         control->contacts[rank] = message->contacts.entries[i].contact;
         dial_if_neighbour(control, rank);
     }
-    if (reception->dialled_all || missing_neighbour(control, control->identity.rank) >= 0) return;
-    reception->dialled_all = true;
-    stream_send(&reception->stream,
-                &(struct message){.kind = MESSAGE_HEARTBEAT,
-                                  .heartbeat = {.keepalive_ns = control->protocol.keepalive_ns, .missing_rank = -1}});
+    if (reception->served || missing_neighbour(control, control->identity.rank) >= 0) return;
+    reception->served = true;
+    const struct message thanks = waiting_for(control, -1);
+    stream_send(&reception->stream, &thanks);
     protocol_met(&control->protocol);
 }
 
@@ -203,7 +228,7 @@ static void answer_ready(void *context, uint32_t events, uint64_t now_ns)
     struct stream *stream = &control->reception.stream;
     struct diagnostic wrong = {.status = WEFT_OK};
     bool goes_on = stream_advance(stream, control->identity.rank_count, answer_take, control, now_ns, &wrong);
-    if (control->reception.dialled_all && stream->unsent_bytes == 0) {
+    if (control->reception.over) {
         stream_close(stream);
     } else if (!goes_on) {
         if (wrong.status != WEFT_OK)
@@ -262,12 +287,10 @@ void reception_tick(struct control *control, uint64_t now_ns)
     reception->told_missing_ns = now_ns;
     for (uint32_t rank = 0; rank < control->identity.rank_count; rank++) {
         struct visitor *visitor = reception->visitors[rank];
-        if (!visitor || visitor->told) continue;
+        if (!visitor || !is_known(control, rank)) continue;
         int32_t missing = missing_neighbour(control, rank);
-        if (missing < 0) continue;
-        stream_send(&visitor->stream, &(struct message){.kind = MESSAGE_HEARTBEAT,
-                                                        .heartbeat = {.keepalive_ns = control->protocol.keepalive_ns,
-                                                                      .missing_rank = missing}});
+        const struct message message = waiting_for(control, missing >= 0 ? missing : reception_missing(control));
+        stream_send(&visitor->stream, &message);
     }
 }
 
@@ -279,24 +302,19 @@ uint64_t reception_next_ns(const struct control *control)
 int32_t reception_missing(const struct control *control)
 {
     const struct reception *reception = &control->reception;
+    if (reception->stream.link.fd >= 0 && reception->missing_rank >= 0) return reception->missing_rank;
     if (!control->protocol.meeting) return -1;
-    if (control->identity.rank != 0) return reception->missing_rank >= 0 ? reception->missing_rank : 0;
+    if (control->identity.rank != 0) return 0;
     for (uint32_t rank = 1; rank < control->identity.rank_count; rank++)
         if (!is_known(control, rank)) return (int32_t)rank;
     for (uint32_t rank = 1; rank < control->identity.rank_count; rank++)
-        if (reception->visitors && reception->visitors[rank] && reception->visitors[rank]->told) return (int32_t)rank;
+        if (reception->visitors && reception->visitors[rank] && !reception->visitors[rank]->served)
+            return (int32_t)rank;
     return -1;
 }
 
 void reception_end(struct control *control)
 {
-    struct reception *reception = &control->reception;
-    stream_close(&reception->stream);
-    for (uint32_t rank = 0; reception->visitors && rank < control->identity.rank_count; rank++) {
-        if (!reception->visitors[rank]) continue;
-        stream_close(&reception->visitors[rank]->stream);
-        free(reception->visitors[rank]);
-    }
-    free(reception->visitors);
-    reception->visitors = NULL;
+    stream_close(&control->reception.stream);
+    dismiss_all(control, NULL);
 }
