@@ -46,6 +46,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
         .identity = comm->identity,
         .deadline_ns = comm->deadline_ns,
         .keepalive_ns = config_get()->keepalive_ns,
+        .network = config_get()->transport == TRANSPORT_TCP,
     };
     weft_status status = control_join(&control, &comm->control, diagnostic);
     if (status != WEFT_OK) return status;

@@ -18,6 +18,9 @@ for algorithm in ring tree; do
     right all_reduce --ranks $ranks --algorithm $algorithm -b 4 -e "$largest" -f 4 --iters 3
   done
 done
+for ranks in 2 4; do
+  right all_reduce --ranks $ranks --transport tcp -b 4 -e "$largest" -f 8 --iters 3
+done
 for root in 0 2; do
   right broadcast --ranks 3 --root $root -b 4 -e 1M -f 16 --iters 3
 done
