@@ -2,6 +2,7 @@
 /* What a control neighbour may send: decoded, encoded again, and taken by the protocol of rank 0 of 4. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "fabric/control/protocol.h"
@@ -36,7 +37,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static struct signature_ring ring;
-    struct protocol_outside outside = {.send = discard, .signatures = &ring};
+    struct contact contacts[RANKS] = {{.data = {.family = AF_UNSPEC}}};
+    struct protocol_outside outside = {.send = discard, .signatures = &ring, .contacts = contacts};
     struct protocol protocol;
     uint64_t now_ns = NS_PER_S;
     for (uint64_t sequence = 1; sequence <= 3; sequence++)
