@@ -315,6 +315,61 @@ static void a_reflection_is_refused(void **state)
     pair_end(&pair);
 }
 
+/* What a rank said once, on a bare TCP connection, said again by who listened to it. */
+static void a_replay_is_refused(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct diagnostic why;
+    uint8_t reply[HANDSHAKE_RECORD_BYTES];
+    int ends[2];
+    pair_make(&pair);
+    pair_run(&pair, 2);
+    assert_int_equal(pair.accepted, WEFT_OK);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    struct handshake again;
+    handshake_accept(&again, &pair.accepting, ends[1], false);
+    assert_int_equal(send(ends[0], pair.dial.hello, sizeof pair.dial.hello, 0), sizeof pair.dial.hello);
+    assert_int_equal(handshake_advance(&again, &why), WEFT_IN_PROGRESS);
+    assert_int_equal(recv(ends[0], reply, sizeof reply, 0), sizeof reply);
+    assert_int_equal(send(ends[0], pair.dial.proof, sizeof pair.dial.proof, 0), sizeof pair.dial.proof);
+    assert_int_equal(handshake_advance(&again, &why), WEFT_PROTOCOL_ERROR);
+    assert_non_null(strstr(why.text, "does not know the job's key"));
+    close(ends[0]);
+    pair_end(&pair);
+}
+
+static void a_rank_out_of_range_is_refused(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_make(&pair);
+    pair.dialling.rank = 7;
+    expect_refused(&pair, 2, NULL, "calls itself rank 7: give every process a rank of its own");
+    assert_int_equal(pair.accepted, WEFT_PEER_REFUSED);
+}
+
+/* The job's name is no secret: who sends it with a version that we do not speak may be anyone. */
+static void a_stranger_from_the_network_does_not_end_the_job(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct diagnostic why;
+    int ends[2];
+    pair_make(&pair);
+    assert_int_equal(bootstrap_listen(&pair.accepting, &pair.listener, NULL), WEFT_OK);
+    handshake_dial(&pair.dial, &pair.dialling, 2, ROLE_CONTROL, &unix_socket);
+    assert_int_equal(handshake_advance(&pair.dial, NULL), WEFT_IN_PROGRESS);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    pair.dial.hello[4] ^= 3; /* the version */
+    handshake_accept(&pair.accept, &pair.accepting, ends[1], true);
+    assert_int_equal(send(ends[0], pair.dial.hello, sizeof pair.dial.hello, 0), sizeof pair.dial.hello);
+    assert_int_equal(handshake_advance(&pair.accept, &why), WEFT_PROTOCOL_ERROR);
+    close(ends[0]);
+    close(pair.listener);
+    pair_end(&pair);
+}
+
 static void every_prefix_of_a_handshake_may_be_the_last(void **state)
 {
     (void)state;
@@ -412,6 +467,9 @@ int main(void)
         cmocka_unit_test(ranks_that_do_not_fit_refuse_each_other),
         cmocka_unit_test(strangers_and_other_versions_are_told_apart),
         cmocka_unit_test(a_reflection_is_refused),
+        cmocka_unit_test(a_replay_is_refused),
+        cmocka_unit_test(a_rank_out_of_range_is_refused),
+        cmocka_unit_test(a_stranger_from_the_network_does_not_end_the_job),
         cmocka_unit_test(every_prefix_of_a_handshake_may_be_the_last),
         cmocka_unit_test(another_users_process_is_no_rank),
     };
