@@ -69,6 +69,7 @@ struct weft_comm {
     uint64_t moved_ns;    /* when something last moved */
     uint64_t compared_ns; /* when signatures were last compared */
     uint64_t busy_since_ns;
+    uint64_t crowded_until_ns; /* others compute on this core: sleep instead of yielding */
     struct progress_thread progress;
     /* Written under plans_lock by the engine's thread, read by weft_comm_describe(). */
     pthread_mutex_t plans_lock;
@@ -106,6 +107,7 @@ struct waiter {
     struct weft_comm *comm;
     uint64_t spin_ns, yield_ns; /* busy waiting, then giving the core away, before sleeping */
     uint64_t idle_since_ns;     /* 0: not idle */
+    uint64_t yielded_ns;        /* when the last look was followed by a yield; 0: it was not */
 };
 struct waiter waiter_of_caller(struct weft_comm *comm);
 struct waiter waiter_of_thread(struct weft_comm *comm);

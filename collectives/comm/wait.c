@@ -16,6 +16,12 @@
  * thread does neither: the core it would yield on is the one its own process computes on.
  */
 #define CALLER_YIELD_NS (2 * NS_PER_MS)
+/*
+ * A yield that takes so long went to somebody who computes, and the next would too. For a while it is better to sleep:
+ * whoever wakes up is run before those who have used their share.
+ */
+#define LONG_YIELD_NS (300 * NS_PER_US)
+#define CROWDED_NS (20 * NS_PER_MS)
 /* Longest sleep: stalls and deadlines are looked at this often. */
 #define SLEEP_MS 20
 
@@ -40,19 +46,23 @@ struct waiter waiter_of_thread(struct weft_comm *comm)
 
 void waiter_busy(struct waiter *waiter)
 {
-    waiter->idle_since_ns = 0;
+    waiter->idle_since_ns = waiter->yielded_ns = 0;
 }
 
 bool waiter_idle(struct waiter *waiter, uint64_t now_ns)
 {
     if (waiter->idle_since_ns == 0) waiter->idle_since_ns = now_ns;
     uint64_t idle_ns = now_ns - waiter->idle_since_ns;
-    if (idle_ns < waiter->spin_ns)
+    if (waiter->yielded_ns != 0 && now_ns - waiter->yielded_ns > LONG_YIELD_NS)
+        waiter->comm->crowded_until_ns = now_ns + CROWDED_NS;
+    waiter->yielded_ns = 0;
+    if (idle_ns < waiter->spin_ns) {
         relax();
-    else if (idle_ns < waiter->spin_ns + waiter->yield_ns)
-        sched_yield();
-    else
-        return true;
+        return false;
+    }
+    if (idle_ns >= waiter->spin_ns + waiter->yield_ns || now_ns < waiter->comm->crowded_until_ns) return true;
+    waiter->yielded_ns = now_ns;
+    sched_yield();
     return false;
 }
 
