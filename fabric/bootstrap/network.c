@@ -75,7 +75,7 @@ static bool parse_number(const char *text, struct tcp_address *address)
     return inet_pton(address->family, text, address->bytes) == 1;
 }
 
-/* @p family AF_UNSPEC: of either, rather IPv4. */
+/* @p name NULL: of any interface that leads elsewhere. @p family AF_UNSPEC: of either, rather IPv4. */
 static weft_status interface_address(const char *name, int family, struct tcp_address *own,
                                      struct diagnostic *diagnostic)
 {
@@ -84,13 +84,14 @@ static weft_status interface_address(const char *name, int family, struct tcp_ad
         return diagnose(diagnostic, WEFT_SYSTEM_ERROR, "cannot list this host's interfaces: %s", strerror(errno));
     bool exists = false, found = false;
     for (const struct ifaddrs *entry = all; entry; entry = entry->ifa_next) {
-        if (strcmp(entry->ifa_name, name) != 0) continue;
+        if (name ? strcmp(entry->ifa_name, name) != 0 : !(entry->ifa_flags & IFF_UP) || entry->ifa_flags & IFF_LOOPBACK)
+            continue;
         exists = true;
         if (!entry->ifa_addr) continue;
         union socket_address address = {.any = {.sa_family = entry->ifa_addr->sa_family}};
         if (address.any.sa_family != AF_INET && address.any.sa_family != AF_INET6) continue;
         if (family != AF_UNSPEC && address.any.sa_family != family) continue;
-        if (found && address.any.sa_family == AF_INET6) continue;
+        if (found && (!name || address.any.sa_family == AF_INET6)) continue;
         memcpy(&address, entry->ifa_addr, address.any.sa_family == AF_INET ? sizeof address.four : sizeof address.six);
         if (is_link_local(&address)) continue;
         from_socket(&address, own);
@@ -102,7 +103,7 @@ static weft_status interface_address(const char *name, int family, struct tcp_ad
     return diagnose(diagnostic, WEFT_INVALID_ARGUMENT,
                     exists ? "WEFT_INTERFACE: interface %s has no address that the other ranks could use"
                            : "WEFT_INTERFACE: this host has no interface or address '%s': `ip address` lists them",
-                    name);
+                    name ? name : "");
 }
 
 /* From where packets to there would leave; nothing is sent. */
@@ -141,7 +142,9 @@ weft_status network_own_address(const struct tcp_address *toward, struct tcp_add
                         "WEFT_INTERFACE",
                         text);
     }
-    if (!source_address(&elsewhere[0], own) && !source_address(&elsewhere[1], own)) *own = loopback;
+    if (source_address(&elsewhere[0], own) || source_address(&elsewhere[1], own)) return WEFT_OK;
+    /* A cluster's network need not lead to the rest of the world. */
+    if (interface_address(NULL, AF_UNSPEC, own, NULL) != WEFT_OK) *own = loopback;
     return WEFT_OK;
 }
 

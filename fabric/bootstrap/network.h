@@ -11,7 +11,7 @@ void tcp_address_text(const struct tcp_address *address, char text[TCP_ADDRESS_T
 
 /*
  * Which of this host's addresses the others shall use: WEFT_INTERFACE's, else that from which packets leave for
- * @p toward (AF_UNSPEC: for the default route), else the loopback's. The port is 0.
+ * @p toward (AF_UNSPEC: for the default route, else any interface's), else the loopback's. The port is 0.
  * WEFT_INVALID_ARGUMENT: there is no such interface, or it has no such address.
  */
 weft_status network_own_address(const struct tcp_address *toward, struct tcp_address *own,
