@@ -31,7 +31,14 @@ typedef struct weft_unique_id {
     uint8_t bytes[128];
 } weft_unique_id;
 
-/** Thread: any. Errors: WEFT_SYSTEM_ERROR (no randomness). */
+/**
+ * Make an id, and listen where it says: at WEFT_INTERFACE, else at the address that the default route leaves from, at a
+ * port of WEFT_PORT_RANGE, else at any. So the process that calls this has to make the communicator of rank 0, or to be
+ * the parent that it was forked from; its ranks may then be on any host that reaches that address.
+ *
+ * Thread: any. Errors: WEFT_SYSTEM_ERROR (no randomness, no socket), WEFT_INVALID_ARGUMENT (no such interface or ports),
+ * WEFT_RESOURCE_LIMIT (no free port, no descriptors). *id is untouched then.
+ */
 WEFT_API weft_status weft_unique_id_create(weft_unique_id *id);
 
 /**
