@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,14 +167,14 @@ static void exchange_over(int fd, uint32_t own, uint32_t peer, int family)
         abort();
 }
 
-static void talk_to_everyone(struct rank_thread *rank)
+static void talk_to_everyone_over(struct rank_thread *rank, int family)
 {
     uint32_t own = rank->config.identity.rank;
     int fds[RANKS_MAX][SOCKETS];
     for (uint32_t peer = 0; peer < rank->job->rank_count; peer++)
         for (int i = 0; peer != own && i < SOCKETS; i++) {
             fds[peer][i] = reach(rank, control_reach_tcp, peer);
-            exchange_over(fds[peer][i], own, peer, AF_INET);
+            exchange_over(fds[peer][i], own, peer, family);
         }
     for (uint32_t peer = 0; peer < rank->job->rank_count; peer++) {
         for (int i = 0; peer != own && i < SOCKETS; i++) close(fds[peer][i]);
@@ -184,12 +185,26 @@ static void talk_to_everyone(struct rank_thread *rank)
     }
 }
 
+static void talk_to_everyone(struct rank_thread *rank)
+{
+    talk_to_everyone_over(rank, AF_INET);
+}
+
+static void talk_over_six(struct rank_thread *rank)
+{
+    talk_to_everyone_over(rank, AF_INET6);
+}
+
 static void every_pair_gets_several_tcp_sockets(void **state)
 {
     (void)state;
     static struct job job;
     job_prepare(&job, 9, 2, AF_INET); /* ranks 0 and 3 are no neighbours */
     job.body = talk_to_everyone;
+    job_run(&job);
+    expect_joined(&job);
+    job_prepare(&job, 4, 2, AF_INET6);
+    job.body = talk_over_six;
     job_run(&job);
     expect_joined(&job);
 }
@@ -307,7 +322,7 @@ static void who_is_missing_is_named_by_all(void **state)
 
 /* ---- Strangers ---- */
 
-enum stranger { SILENT, RANDOM, HTTP, TLS_WITHOUT_KEY, HALF, RESET, STRANGER_KINDS };
+enum stranger { SILENT, RANDOM, HTTP, TLS_WITHOUT_KEY, HALF, RESET, SLOW, STRANGER_KINDS };
 
 static int stranger_connect(const struct tcp_address *at)
 {
@@ -337,6 +352,23 @@ static int stranger_come(const struct tcp_address *at, enum stranger kind)
     return fd;
 }
 
+/* A byte now and then from each, for as long as they are let. */
+struct drip {
+    const int *fds;
+    int count;
+    _Atomic bool stop; /* relaxed: nothing else hangs on it */
+};
+
+static void *drip_main(void *argument)
+{
+    struct drip *drip = argument;
+    while (!atomic_load_explicit(&drip->stop, memory_order_relaxed)) {
+        for (int i = 0; i < drip->count; i++) (void)!send(drip->fds[i], "\x16", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        usleep(1000);
+    }
+    return NULL;
+}
+
 static void expect_start_among(enum stranger kind, int count)
 {
     static struct job job;
@@ -353,10 +385,15 @@ static void expect_start_among(enum stranger kind, int count)
         if (error) fd = -1;
     }
     for (int i = 0; i < count; i++) fds[i] = stranger_come(at, kind);
+    struct drip drip = {.fds = fds, .count = kind == SLOW ? count : 0};
+    pthread_t dripping;
+    assert_int_equal(pthread_create(&dripping, NULL, drip_main, &drip), 0);
     uint64_t begun_ns = clock_now_ns();
     for (uint32_t rank = 1; rank < 4; rank++) rank_start(&job, rank);
     for (uint32_t rank = 0; rank < 4; rank++) pthread_join(job.ranks[rank].thread, NULL);
     printf("among %d strangers of kind %d: %.0f ms\n", count, (int)kind, (double)(clock_now_ns() - begun_ns) / 1e6);
+    atomic_store_explicit(&drip.stop, true, memory_order_relaxed);
+    pthread_join(dripping, NULL);
     for (int i = 0; i < count; i++)
         if (fds[i] >= 0) close(fds[i]);
     pthread_barrier_destroy(&job.barrier);
