@@ -40,8 +40,11 @@ static void choice_text(struct text *text, const struct select_choice *choice, u
 
 static void describe_text(struct weft_comm *comm, struct text *text)
 {
+    char address[64];
+    control_address_text(comm->control, address);
     text_add(text, "rank %u of %u over %s, %s kernels\n", comm->identity.rank, comm->identity.rank_count,
              comm->endpoint->ops->name, reduce_simd_name());
+    text_add(text, "listening at %s\n", address);
     text_add(text, "waiting: %s, deadline %.3g s, %s\n",
              comm->spin_ns ? "spin, yield, sleep" : "yield, sleep (ranks share cores)", (double)comm->deadline_ns / 1e9,
              comm->progress.running ? "progress thread" : "progress in the caller");
@@ -77,10 +80,13 @@ static void choice_json(struct text *text, const struct select_choice *choice, w
 
 static void describe_json(struct weft_comm *comm, struct text *text)
 {
+    char address[64];
+    control_address_text(comm->control, address);
     json_object_begin(text, NULL);
     json_unsigned(text, "rank", comm->identity.rank);
     json_unsigned(text, "ranks", comm->identity.rank_count);
     json_string(text, "transport", comm->endpoint->ops->name);
+    json_string(text, "address", address);
     json_string(text, "kernels", reduce_simd_name());
     json_bool(text, "progress_thread", comm->progress.running);
     json_unsigned(text, "slot_depth", comm->slot_depth);

@@ -402,6 +402,8 @@ bool control_same_host(const struct control *control, uint32_t peer)
 
 void control_address_text(const struct control *control, char text[64])
 {
-    const struct tcp_address nowhere = {.family = AF_UNSPEC};
-    tcp_address_text(control->contacts ? &control->contacts[control->identity.rank].data : &nowhere, text);
+    if (control->contacts)
+        tcp_address_text(&control->contacts[control->identity.rank].data, text);
+    else
+        strcpy(text, "Unix sockets only");
 }

@@ -94,7 +94,7 @@ weft_status control_reach_tcp(void *context, uint32_t peer, int *fd);
 /* Can @p peer be reached over control_reach(), which is by Unix sockets? The same at both ends. Thread: any. */
 bool control_same_host(const struct control *control, uint32_t peer);
 
-/* Where this rank listens, such as "10.0.0.1:40001"; "nowhere:0" where there is no network. Thread: any. */
+/* Where this rank listens, such as "10.0.0.1:40001"; "Unix sockets only" where there is no network. Thread: any. */
 void control_address_text(const struct control *control, char text[64]);
 
 /* Neighbours of @p rank among @p rank_count in ascending order, at most 64; returns how many. Pure. */
