@@ -111,7 +111,7 @@ static _Noreturn void be_rank(const struct job *job, uint32_t rank)
     struct diagnostic why = {.status = WEFT_OK};
     if (!host_enter(rank)) _exit(2);
     struct control_config config = make_config(&job->id, rank, RANKS);
-    config.keepalive_ns = NS_PER_S;
+    config.keepalive_ns = 2 * NS_PER_S; /* a busy machine may hold a healthy rank up for one */
     outcome->joined = control_join(&config, &control, &why);
     if (outcome->joined != WEFT_OK) fprintf(stderr, "rank %u: %s\n", rank, why.text);
     if (outcome->joined == WEFT_OK && !talk_to_all(control, rank)) outcome->joined = WEFT_SYSTEM_ERROR;
