@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gloo's all-reduce over TCP on loopback, through PyTorch, for bench/peers:
 
-    bench/peers --peer gloo=bench/gloo_all_reduce.py
+    bench/peers --transport tcp --peer gloo=bench/gloo_all_reduce.py
 
 Prints `bytes time_us` for the sizes in PEER_BEGIN_BYTES, PEER_END_BYTES, PEER_FACTOR, among PEER_RANKS processes:
 barrier, one timed call, the slowest rank, median over PEER_ITERS calls. Needs Debian's python3-torch and
