@@ -150,9 +150,12 @@ static int failure_print(const weft_comm *comm, weft_status status)
                 weft_status_text(status));
         return 1;
     }
-    fprintf(stderr, "weft-perf: rank %" PRIu32 ": %s: %s", rank, weft_status_name(failure.status), failure.message);
-    if (failure.operation[0]) fprintf(stderr, " (operation %" PRIu64 ": %s)", failure.sequence, failure.operation);
-    fputc('\n', stderr);
+    /* Printed at once: the other ranks say the same at the same time. */
+    char operation[sizeof failure.operation + 48] = "";
+    if (failure.operation[0])
+        snprintf(operation, sizeof operation, " (operation %" PRIu64 ": %s)", failure.sequence, failure.operation);
+    fprintf(stderr, "weft-perf: rank %" PRIu32 ": %s: %s%s\n", rank, weft_status_name(failure.status), failure.message,
+            operation);
     return 1;
 }
 
