@@ -8,7 +8,7 @@ const struct cost_model cost_model_shm = {
     .byte_ns = 0.08,
     .step_ns = 80,
     .slice_bytes = 128 << 10,
-    .source = "built in: weft-perf on two cores of an EPYC 9004 (Zen 4), 2 ranks",
+    .source = "built in: estimates, not measured; only their proportions matter to a choice",
 };
 
 const struct cost_model cost_model_tcp = {
@@ -16,7 +16,7 @@ const struct cost_model cost_model_tcp = {
     .byte_ns = 0.4,
     .step_ns = 500,
     .slice_bytes = 128 << 10,
-    .source = "built in: weft-perf over loopback on two cores of an EPYC 9004 (Zen 4), 2 ranks",
+    .source = "built in: estimates, not measured; only their proportions matter to a choice",
 };
 
 /* What a plan costs in messages one after another, and in bytes moved by its busiest rank per byte of the message. */
