@@ -6,7 +6,8 @@ readelf=$1 library=$2 soname=$3
 status=0
 for name in $("$readelf" -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
   case $name in
-  libc.so.* | libm.so.* | libpthread.so.* | ld-linux*.so.* | libhwloc.so.* | libssl.so.* | libcrypto.so.*) echo "needs $name" ;;
+  libc.so.* | libm.so.* | libpthread.so.* | ld-linux*.so.* | libhwloc.so.* | libssl.so.* | libcrypto.so.* | \
+    libexpat.so.* | libyaml-0.so.*) echo "needs $name" ;;
   *)
     echo "needs $name, which docs/dependencies.md does not list for the library"
     status=1

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which format a description is in, and reading it to the end or not at all. */
+#include "topology/format/format.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "topology/format/format_internal.h"
+
+/* A new format is a file with its reader and a row here. */
+static const struct format_reader *const rows[] = {
+    &format_archive,
+};
+
+const struct format_reader *const *format_readers(size_t *count)
+{
+    *count = sizeof rows / sizeof *rows;
+    return rows;
+}
+
+const struct format_reader *format_recognise(const struct format_source *source)
+{
+    const struct format_reader *best = NULL;
+    unsigned best_sure = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        unsigned sure = rows[i]->recognise(source);
+        if (sure > best_sure) best = rows[i], best_sure = sure;
+    }
+    return best;
+}
+
+/* "weft YAML, NCCL topology XML, ...": what could have been read instead. */
+static const char *readable_titles(char *titles, size_t size)
+{
+    size_t length = 0;
+    titles[0] = '\0';
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!rows[i]->read || length + strlen(rows[i]->title) + 3 > size) continue;
+        if (length > 0) length += (size_t)sprintf(titles + length, ", ");
+        length += (size_t)sprintf(titles + length, "%s", rows[i]->title);
+    }
+    return titles;
+}
+
+/* What is right word by word may still be no topology; then the sentence lacks only whose it is. */
+static weft_status sealed(const struct format_source *source, weft_topology *topology, struct diagnostic *diagnostic)
+{
+    struct diagnostic found = {0};
+    weft_status status = topology_seal(topology, &found);
+    if (status == WEFT_BAD_FORMAT) return format_error(source, (struct place){0}, diagnostic, "%s", found.text);
+    if (status) return diagnose(diagnostic, status, "%s", found.text);
+    if (topology->node_count == 0)
+        return format_error(source, (struct place){0}, diagnostic,
+                            "describes nothing; expected a host or a switch at least");
+    return WEFT_OK;
+}
+
+weft_status topology_read(const char *name, const uint8_t *bytes, size_t size, weft_topology **topology,
+                          struct diagnostic *diagnostic)
+{
+    const struct format_source source = {name, bytes ? bytes : (const uint8_t *)"", size};
+    char titles[200];
+    if (size > FORMAT_BYTES_MAX)
+        return diagnose(diagnostic, WEFT_UNSUPPORTED, "%s: has %zu bytes; expected at most %zu", name, size,
+                        FORMAT_BYTES_MAX);
+    if (size == 0) return format_error(&source, (struct place){0}, diagnostic, "the file is empty");
+    const struct format_reader *reader = format_recognise(&source);
+    if (!reader)
+        return format_error(&source, (struct place){0}, diagnostic, "is in no known format; expected one of %s",
+                            readable_titles(titles, sizeof titles));
+    if (!reader->read)
+        return diagnose(diagnostic, WEFT_UNSUPPORTED,
+                        "%s: is %s, which does not describe a topology; expected one of %s", name, reader->title,
+                        readable_titles(titles, sizeof titles));
+    weft_topology *built = topology_new();
+    if (!built) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to read %s", name);
+    weft_status status = reader->read(&source, built, diagnostic);
+    if (!status) status = sealed(&source, built, diagnostic);
+    if (status) {
+        weft_topology_destroy(built);
+        return status;
+    }
+    *topology = built;
+    return WEFT_OK;
+}
