@@ -162,6 +162,24 @@ static weft_status devices_check(const weft_topology *topology, struct diagnosti
     return status;
 }
 
+static weft_status rdma_check(const struct topology_node *node, struct diagnostic *diagnostic)
+{
+    if (!node->rdma) return WEFT_OK;
+    if (node->kind != NODE_NIC || !node->verbs_device || !node->verbs_device[0])
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "%s %s has an RDMA device that no NIC can have",
+                        topology_node_kind_name(node->kind), node->name);
+    for (uint32_t i = 0; i < node->rdma->port_count; i++) {
+        const struct rdma_port *port = &node->rdma->ports[i];
+        if (port->number == 0 || (i > 0 && port->number <= node->rdma->ports[i - 1].number))
+            return diagnose(diagnostic, WEFT_BAD_FORMAT, "the ports of %s are not numbered from 1 upwards",
+                            node->verbs_device);
+        if (!figure_is_sound(port->bandwidth))
+            return diagnose(diagnostic, WEFT_BAD_FORMAT, "port %" PRIu32 " of %s has an unsound bandwidth",
+                            port->number, node->verbs_device);
+    }
+    return WEFT_OK;
+}
+
 weft_status topology_check(const weft_topology *topology, struct diagnostic *diagnostic)
 {
     if (topology->failed)
@@ -174,6 +192,7 @@ weft_status topology_check(const weft_topology *topology, struct diagnostic *dia
                               NESTING_MAX);
         if (!status && !figure_is_sound(topology->nodes[i].port_bandwidth))
             status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s has an unsound port bandwidth", topology->nodes[i].name);
+        if (!status) status = rdma_check(&topology->nodes[i], diagnostic);
     }
     for (uint32_t i = 0; i < topology->link_count && !status; i++) status = link_check(topology, i, diagnostic);
     if (!status) status = names_check(topology, diagnostic);

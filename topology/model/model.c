@@ -87,6 +87,7 @@ uint32_t topology_add_node(weft_topology *topology, const struct topology_node *
     copy->name = string_copy(topology, node->name);
     copy->model = string_copy(topology, node->model);
     copy->verbs_device = string_copy(topology, node->verbs_device);
+    copy->rdma = NULL; /* topology_set_rdma() */
     copy->cpus = cpus_copy(topology, node->cpus, node->cpu_count);
     if (topology->failed) return TOPOLOGY_NONE;
     topology->node_count++;
@@ -221,6 +222,18 @@ const char *topology_figure_source_name(enum figure_source source)
 {
     static const char *const names[] = {TOPOLOGY_FIGURE_SOURCES(KIND_NAME)};
     return source < FIGURE_SOURCE_COUNT ? names[source] : "unknown";
+}
+
+const char *rdma_link_layer_name(enum rdma_link_layer link_layer)
+{
+    static const char *const names[] = {RDMA_LINK_LAYERS(KIND_NAME)};
+    return link_layer < RDMA_LINK_LAYER_COUNT ? names[link_layer] : "unknown";
+}
+
+const char *rdma_gid_type_name(enum rdma_gid_type type)
+{
+    static const char *const names[] = {RDMA_GID_TYPES(KIND_NAME)};
+    return type < RDMA_GID_TYPE_COUNT ? names[type] : "unknown";
 }
 #undef KIND_NAME
 

@@ -76,6 +76,52 @@ struct figure {
     enum figure_source source;
 };
 
+/* X(KIND, name in JSON) */
+#define RDMA_LINK_LAYERS(X)                                                                                            \
+    X(UNKNOWN, "unknown")                                                                                              \
+    X(INFINIBAND, "infiniband")                                                                                        \
+    X(ETHERNET, "ethernet")
+#define RDMA_GID_TYPES(X)                                                                                              \
+    X(INFINIBAND, "infiniband")                                                                                        \
+    X(ROCE_V1, "roce_v1")                                                                                              \
+    X(ROCE_V2, "roce_v2")
+
+#define RDMA_ENUM_LINK_LAYER(kind, name) RDMA_LINK_##kind,
+#define RDMA_ENUM_GID_TYPE(kind, name) RDMA_GID_##kind,
+enum rdma_link_layer { RDMA_LINK_LAYERS(RDMA_ENUM_LINK_LAYER) RDMA_LINK_LAYER_COUNT };
+enum rdma_gid_type { RDMA_GID_TYPES(RDMA_ENUM_GID_TYPE) RDMA_GID_TYPE_COUNT };
+#undef RDMA_ENUM_LINK_LAYER
+#undef RDMA_ENUM_GID_TYPE
+
+/* One entry of a port's address table; an IPv4 address stands in it as ::ffff:a.b.c.d. */
+struct rdma_gid {
+    uint32_t index; /* in the table, which has holes */
+    enum rdma_gid_type type;
+    uint8_t bytes[16];
+    const char *interface; /* the network interface whose address it is, or NULL */
+};
+
+struct rdma_port {
+    uint32_t number; /* from 1 */
+    enum rdma_link_layer link_layer;
+    const char *state;            /* "ACTIVE", "DOWN", ... in the kernel's words, or NULL */
+    const char *physical_state;   /* "LinkUp", "Disabled", ... or NULL */
+    struct figure bandwidth;      /* line rate, each direction */
+    uint32_t interface_mtu_bytes; /* of the network interface, which bounds the path's; 0: unknown */
+    const struct rdma_gid *gids;
+    uint32_t gid_count;
+    const char *not_used; /* why weft leaves it alone, as in "the port is DOWN"; NULL: it may be used */
+};
+
+/* What a NIC offers beside its network interface: RDMA ports. */
+struct rdma_device {
+    const char *firmware; /* its version, or NULL */
+    uint64_t node_guid;   /* 0: unknown */
+    uint32_t numa_node;   /* the operating system's number, or TOPOLOGY_NONE */
+    const struct rdma_port *ports;
+    uint32_t port_count;
+};
+
 /* Where a device sits on its PCI bus and what it is. `present` is false for what was not found on a PCI bus. */
 struct pci_identity {
     bool present;
@@ -96,8 +142,9 @@ struct topology_node {
     const uint32_t *cpus;                           /* core: the operating system's numbers of its CPUs */
     uint32_t cpu_count;
     struct pci_identity pci;
-    const char *verbs_device;     /* NIC: its RDMA device ("mlx5_0"), or NULL */
-    struct figure port_bandwidth; /* NIC: line rate towards the fabric, each direction */
+    const char *verbs_device;       /* NIC: its RDMA device ("mlx5_0"), or NULL */
+    const struct rdma_device *rdma; /* NIC: what is known of it, or NULL; see topology_set_rdma() */
+    struct figure port_bandwidth;   /* NIC: line rate towards the fabric, each direction */
 };
 
 struct topology_link {
@@ -132,6 +179,12 @@ weft_topology *topology_new(void);
 uint32_t topology_add_node(weft_topology *topology, const struct topology_node *node);
 uint32_t topology_add_link(weft_topology *topology, const struct topology_link *link);
 
+/*
+ * Say what is known of the RDMA device @p name, for the NIC @p node that has one; everything is copied. Call it before
+ * sealing.
+ */
+void topology_set_rdma(weft_topology *topology, uint32_t node, const char *name, const struct rdma_device *rdma);
+
 /* May a node of kind @p parent (NODE_KIND_COUNT: no node at all) directly contain one of kind @p kind? */
 bool topology_may_contain(enum node_kind parent, enum node_kind kind);
 
@@ -144,6 +197,7 @@ bool topology_may_contain(enum node_kind parent, enum node_kind kind);
  *  - A link joins two different nodes of kinds that its kind may join; all but NVLINK and NETWORK stay in one host.
  *  - Figures are finite and not negative; an unknown one is 0; a link lets something through in one direction at least.
  *  - Every GPU, NIC and switch in a host has a link.
+ *  - Only NICs have RDMA devices; their ports are numbered from 1 upwards.
  */
 weft_status topology_seal(weft_topology *topology, struct diagnostic *diagnostic);
 /* The same checks on a topology in any state, changing nothing. */
@@ -157,6 +211,8 @@ uint32_t topology_host_of(const weft_topology *topology, uint32_t node);
 const char *topology_node_kind_name(enum node_kind kind);
 const char *topology_link_kind_name(enum link_kind kind);
 const char *topology_figure_source_name(enum figure_source source);
+const char *rdma_link_layer_name(enum rdma_link_layer link_layer);
+const char *rdma_gid_type_name(enum rdma_gid_type type);
 
 /* What a link of a PCI Express generation (1 to 6) and width delivers each way, in bytes per second; 0 out of range. */
 double topology_pci_bandwidth(uint32_t generation, uint32_t lane_count);
