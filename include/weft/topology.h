@@ -20,6 +20,19 @@ typedef struct weft_topology weft_topology;
  * Errors: WEFT_SYSTEM_ERROR, WEFT_OUT_OF_MEMORY.
  */
 WEFT_API weft_status weft_topology_discover(weft_topology **topology);
+/**
+ * Read a file that describes a machine or a cluster: weft's own YAML, or what NCCL, RCCL, hwloc, InfiniBand's tools,
+ * Slurm and nvidia-smi write. The format is recognised by the file's content; docs/formats/ lists them.
+ * Owner: the caller, weft_topology_destroy(). Thread: any. *topology is untouched on error.
+ * Errors, each with a sentence in @p error (256 bytes, may be NULL) that names file, line, what was found and what was
+ * expected: WEFT_BAD_FORMAT, WEFT_UNSUPPORTED (recognised, and no topology), WEFT_SYSTEM_ERROR (the file cannot be
+ * read), WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_topology_read(const char *path, weft_topology **topology, char *error);
+/** The same from @p size bytes, which @p error calls @p name. */
+WEFT_API weft_status weft_topology_parse(const char *name, const void *bytes, size_t size, weft_topology **topology,
+                                         char *error);
+
 /** NULL is allowed. */
 WEFT_API void weft_topology_destroy(weft_topology *topology);
 
