@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/config.h"
-#include "hostlist.h"
+#include "base/hostlist.h"
 #include "launch_internal.h"
 
 bool variable_is_set(const char *name)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fabric/launch/hostlist.h"
+#include "base/hostlist.h"
 
 #include <string.h>
 
@@ -36,6 +36,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         PROMISE(of_last == WEFT_INVALID_ARGUMENT ||
                 strcmp(last, strrchr(list, ',') ? strrchr(list, ',') + 1 : list) == 0);
         PROMISE(hostlist_host(list, commas + 1, last, sizeof last, NULL) == WEFT_INVALID_ARGUMENT);
+    }
+    /* Walking gives as many hosts as were counted, and each the one with its number. */
+    uint64_t count = 0;
+    PROMISE((hostlist_count(list, &count, NULL) == WEFT_OK) == (status == WEFT_OK));
+    if (status == WEFT_OK) {
+        char walked[HOSTLIST_NAME_BYTES];
+        struct hostlist_walk walk = hostlist_walk_begin(list);
+        for (uint64_t i = 0; i < count && i < 64; i++) {
+            PROMISE(hostlist_walk_next(&walk, walked));
+            PROMISE(hostlist_host(list, i, last, sizeof last, NULL) == WEFT_OK && strcmp(last, walked) == 0);
+        }
+        PROMISE(count > 64 || !hostlist_walk_next(&walk, walked));
     }
     free(list);
     return 0;

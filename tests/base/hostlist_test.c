@@ -8,17 +8,25 @@
 
 #include <cmocka.h>
 
-#include "fabric/launch/hostlist.h"
+#include "base/hostlist.h"
 
-/* All hosts of the list, with a space after each; then it must end. */
+/* All hosts of the list, with a space after each: asked for one by one, walked and counted alike. */
 static void expand(const char *list, char *hosts, size_t size)
 {
-    char host[256];
+    char host[256], walked[HOSTLIST_NAME_BYTES];
+    uint64_t count, i = 0;
+    struct hostlist_walk walk = hostlist_walk_begin(list);
     hosts[0] = '\0';
-    for (uint64_t i = 0; hostlist_host(list, i, host, sizeof host, NULL) == WEFT_OK; i++) {
+    for (; hostlist_host(list, i, host, sizeof host, NULL) == WEFT_OK; i++) {
         assert_true(strlen(hosts) + strlen(host) + 2 < size);
         strcat(strcat(hosts, host), " ");
+        assert_true(hostlist_walk_next(&walk, walked));
+        assert_string_equal(walked, host);
     }
+    assert_false(hostlist_walk_next(&walk, walked));
+    assert_false(hostlist_walk_next(&walk, walked));
+    assert_int_equal(hostlist_count(list, &count, NULL), WEFT_OK);
+    assert_int_equal(count, i);
 }
 
 static void lists_expand_as_scontrol_shows_them(void **state)
@@ -36,6 +44,7 @@ static void lists_expand_as_scontrol_shows_them(void **state)
         {"n[1]", "n1 "},
         {"n[98-101,5]", "n98 n99 n100 n101 n5 "},
         {"rack[1-2]node[3-4]", "rack1node3 rack1node4 rack2node3 rack2node4 "},
+        {"r[1,3]n[2-3,08]x", "r1n2x r1n3x r1n08x r3n2x r3n3x r3n08x "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char hosts[512];
@@ -62,6 +71,9 @@ static void a_long_list_is_not_walked(void **state)
         hostlist_host("n[0-999999999]x[0-999999999],last", UINT64_C(1000000000000000000), host, sizeof host, NULL),
         WEFT_OK);
     assert_string_equal(host, "last");
+    uint64_t count;
+    assert_int_equal(hostlist_count("n[0-999999999]x[0-999999999],last", &count, NULL), WEFT_OK);
+    assert_int_equal(count, UINT64_C(1000000000000000001));
 }
 
 static void damage_is_found_anywhere_in_the_list(void **state)
@@ -101,6 +113,24 @@ static void damage_is_found_anywhere_in_the_list(void **state)
     }
 }
 
+static void a_name_may_have_255_bytes(void **state)
+{
+    (void)state;
+    char list[300], host[HOSTLIST_NAME_BYTES] = "";
+    uint64_t count;
+    struct diagnostic diagnostic;
+    memset(list, 'a', sizeof list);
+    strcpy(list + 253, "[98-99]");
+    assert_int_equal(hostlist_count(list, &count, NULL), WEFT_OK);
+    struct hostlist_walk walk = hostlist_walk_begin(list);
+    assert_true(hostlist_walk_next(&walk, host) && hostlist_walk_next(&walk, host));
+    assert_int_equal(strlen(host), 255);
+    assert_string_equal(host + 253, "99");
+    strcpy(list + 253, "[98-100]");
+    assert_int_equal(hostlist_count(list, &count, &diagnostic), WEFT_INVALID_ARGUMENT);
+    assert_non_null(strstr(diagnostic.text, "longer than 255 bytes"));
+}
+
 static void names_that_do_not_fit_are_refused(void **state)
 {
     (void)state;
@@ -121,7 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_expand_as_scontrol_shows_them), cmocka_unit_test(names_may_go_on_behind_a_bracket),
         cmocka_unit_test(a_long_list_is_not_walked),           cmocka_unit_test(damage_is_found_anywhere_in_the_list),
-        cmocka_unit_test(names_that_do_not_fit_are_refused),
+        cmocka_unit_test(names_that_do_not_fit_are_refused),   cmocka_unit_test(a_name_may_have_255_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
