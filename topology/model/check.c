@@ -11,18 +11,22 @@
 #define TOP_LEVEL BIT(NODE_KIND_COUNT)
 #define INSIDE_HOST (BIT(NODE_HOST) | BIT(NODE_PACKAGE))
 #define DEVICE_PLACES (INSIDE_HOST | BIT(NODE_PCI_BRIDGE))
+#define ON_PCI (BIT(NODE_GPU) | BIT(NODE_NIC) | BIT(NODE_NVSWITCH) | BIT(NODE_PCI_DEVICE))
+#define ON_NETWORK (BIT(NODE_NIC) | BIT(NODE_SWITCH) | BIT(NODE_HOST) | BIT(NODE_AGGREGATION))
 
 /* For each kind of node, the kinds that may directly contain it. */
 static const uint32_t containers[NODE_KIND_COUNT] = {
     [NODE_HOST] = TOP_LEVEL,
     [NODE_PACKAGE] = BIT(NODE_HOST),
     [NODE_NUMA] = INSIDE_HOST,
-    [NODE_CACHE] = INSIDE_HOST | BIT(NODE_CACHE),
+    [NODE_CACHE] = INSIDE_HOST | BIT(NODE_CACHE) | BIT(NODE_NUMA), /* one on the side of the memory */
     [NODE_CORE] = INSIDE_HOST | BIT(NODE_CACHE),
     [NODE_PCI_BRIDGE] = DEVICE_PLACES,
     [NODE_GPU] = DEVICE_PLACES,
     [NODE_NIC] = DEVICE_PLACES,
     [NODE_NVSWITCH] = DEVICE_PLACES | TOP_LEVEL,
+    [NODE_PCI_DEVICE] = DEVICE_PLACES,
+    [NODE_AGGREGATION] = TOP_LEVEL,
     [NODE_SWITCH] = TOP_LEVEL,
 };
 
@@ -33,11 +37,11 @@ static const struct {
 } joins[LINK_KIND_COUNT] = {
     [LINK_MEMORY] = {BIT(NODE_NUMA), BIT(NODE_HOST) | BIT(NODE_PACKAGE) | BIT(NODE_NUMA) | BIT(NODE_PCI_BRIDGE), true},
     [LINK_INTERCONNECT] = {BIT(NODE_PACKAGE), BIT(NODE_PACKAGE), true},
-    [LINK_PCI] = {BIT(NODE_PCI_BRIDGE) | BIT(NODE_GPU) | BIT(NODE_NIC) | BIT(NODE_NVSWITCH), DEVICE_PLACES, true},
-    [LINK_ATTACHED] = {BIT(NODE_GPU) | BIT(NODE_NIC) | BIT(NODE_NVSWITCH), INSIDE_HOST | BIT(NODE_NUMA), true},
+    [LINK_PCI] = {BIT(NODE_PCI_BRIDGE) | ON_PCI, DEVICE_PLACES, true},
+    [LINK_ATTACHED] = {ON_PCI, INSIDE_HOST | BIT(NODE_NUMA), true},
     [LINK_NVLINK] = {BIT(NODE_GPU) | BIT(NODE_NVSWITCH), BIT(NODE_GPU) | BIT(NODE_NVSWITCH) | BIT(NODE_PACKAGE), false},
-    [LINK_NETWORK] = {BIT(NODE_NIC) | BIT(NODE_SWITCH) | BIT(NODE_HOST),
-                      BIT(NODE_NIC) | BIT(NODE_SWITCH) | BIT(NODE_HOST), false},
+    [LINK_XGMI] = {BIT(NODE_GPU), BIT(NODE_GPU) | BIT(NODE_PACKAGE), true},
+    [LINK_NETWORK] = {ON_NETWORK, ON_NETWORK, false},
 };
 
 bool topology_may_contain(enum node_kind parent, enum node_kind kind)
@@ -151,10 +155,9 @@ static weft_status devices_check(const weft_topology *topology, struct diagnosti
     for (uint32_t i = 0; i < topology->link_count; i++)
         linked[topology->links[i].from] = linked[topology->links[i].to] = true;
     weft_status status = WEFT_OK;
-    const uint32_t devices = BIT(NODE_GPU) | BIT(NODE_NIC) | BIT(NODE_NVSWITCH);
     for (uint32_t i = 0; i < topology->node_count && !status; i++) {
         const struct topology_node *node = &topology->nodes[i];
-        if (linked[i] || node->parent == TOPOLOGY_NONE || !(devices & BIT(node->kind))) continue;
+        if (linked[i] || node->parent == TOPOLOGY_NONE || !(ON_PCI & BIT(node->kind))) continue;
         status = diagnose(diagnostic, WEFT_BAD_FORMAT, "no link leads to %s %s", topology_node_kind_name(node->kind),
                           node->name);
     }
@@ -180,6 +183,36 @@ static weft_status rdma_check(const struct topology_node *node, struct diagnosti
     return WEFT_OK;
 }
 
+static bool nodes_exist(const weft_topology *topology, const uint32_t *nodes, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (nodes[i] >= topology->node_count) return false;
+    return true;
+}
+
+static weft_status matrices_and_channels_check(const weft_topology *topology, struct diagnostic *diagnostic)
+{
+    for (uint32_t i = 0; i < topology->distances_count; i++) {
+        const struct topology_distances *distances = &topology->distances[i];
+        size_t cells = (size_t)distances->node_count * distances->node_count;
+        bool sound = distances->name && nodes_exist(topology, distances->nodes, distances->node_count);
+        for (size_t j = 0; j < cells && sound; j++) sound = isfinite(distances->values[j]) && distances->values[j] >= 0;
+        if (!sound)
+            return diagnose(diagnostic, WEFT_BAD_FORMAT,
+                            "the distances %s have a value that is negative or not finite, or a node that is not there",
+                            distances->name ? distances->name : "without a name");
+    }
+    for (uint32_t i = 0; i < topology->channel_count; i++) {
+        const struct topology_channel *channel = &topology->channels[i];
+        if (!channel->name || channel->kind >= CHANNEL_KIND_COUNT || channel->node_count == 0 ||
+            !nodes_exist(topology, channel->nodes, channel->node_count) || !figure_is_sound(channel->bandwidth) ||
+            !figure_is_sound(channel->network_bandwidth))
+            return diagnose(diagnostic, WEFT_BAD_FORMAT, "channel %s is empty or has an unsound figure, kind or node",
+                            channel->name ? channel->name : "without a name");
+    }
+    return WEFT_OK;
+}
+
 weft_status topology_check(const weft_topology *topology, struct diagnostic *diagnostic)
 {
     if (topology->failed)
@@ -190,12 +223,15 @@ weft_status topology_check(const weft_topology *topology, struct diagnostic *dia
         if (!status && nests_too_deep(topology, i))
             status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s is nested more than %d deep", topology->nodes[i].name,
                               NESTING_MAX);
-        if (!status && !figure_is_sound(topology->nodes[i].port_bandwidth))
-            status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s has an unsound port bandwidth", topology->nodes[i].name);
+        if (!status &&
+            (!figure_is_sound(topology->nodes[i].port_bandwidth) || !figure_is_sound(topology->nodes[i].port_latency)))
+            status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s has an unsound port bandwidth or latency",
+                              topology->nodes[i].name);
         if (!status) status = rdma_check(&topology->nodes[i], diagnostic);
     }
     for (uint32_t i = 0; i < topology->link_count && !status; i++) status = link_check(topology, i, diagnostic);
     if (!status) status = names_check(topology, diagnostic);
     if (!status) status = devices_check(topology, diagnostic);
+    if (!status) status = matrices_and_channels_check(topology, diagnostic);
     return status;
 }

@@ -50,7 +50,9 @@ static void latency_add(struct text *text, struct figure figure)
 
 static void link_figures_add(struct text *text, const struct topology_link *link)
 {
-    if (link->name) text_add(text, "%s, ", link->name);
+    if (link->count > 1) text_add(text, "%" PRIu32 " x ", link->count);
+    if (link->name || link->count > 1)
+        text_add(text, "%s, ", link->name ? link->name : topology_link_kind_name(link->kind));
     bandwidth_add(text, link->bandwidth);
     bool same = link->bandwidth.source == link->reverse_bandwidth.source &&
                 link->bandwidth.value == link->reverse_bandwidth.value;
@@ -134,15 +136,24 @@ static void pci_add(struct text *text, const struct topology_node *node)
 }
 
 static const char *const words[NODE_KIND_COUNT] = {
-    [NODE_HOST] = "host",         [NODE_PACKAGE] = "package",       [NODE_NUMA] = "NUMA node", [NODE_CACHE] = "cache",
-    [NODE_CORE] = "core",         [NODE_PCI_BRIDGE] = "PCI bridge", [NODE_GPU] = "GPU",        [NODE_NIC] = "NIC",
-    [NODE_NVSWITCH] = "NVSwitch", [NODE_SWITCH] = "switch",
+    [NODE_HOST] = "host",
+    [NODE_PACKAGE] = "package",
+    [NODE_NUMA] = "NUMA node",
+    [NODE_CACHE] = "cache",
+    [NODE_CORE] = "core",
+    [NODE_PCI_BRIDGE] = "PCI bridge",
+    [NODE_GPU] = "GPU",
+    [NODE_NIC] = "NIC",
+    [NODE_NVSWITCH] = "NVSwitch",
+    [NODE_SWITCH] = "switch",
+    [NODE_PCI_DEVICE] = "PCI device",
+    [NODE_AGGREGATION] = "aggregation node",
 };
 
 static void node_words_add(struct text *text, const struct topology_node *node)
 {
     if (node->kind == NODE_CACHE)
-        text_add(text, "L%" PRIu32 " cache", node->cache_level);
+        text_add(text, node->cache_level ? "L%" PRIu32 " cache" : "memory-side cache", node->cache_level);
     else
         text_add(text, "%s %s", words[node->kind], node->name);
     if (node->bytes) {
@@ -151,6 +162,9 @@ static void node_words_add(struct text *text, const struct topology_node *node)
     }
     pci_add(text, node);
     if (node->model) text_add(text, "  %s", node->model);
+    if (node->architecture) text_add(text, "  %s", node->architecture);
+    if (node->has_rank) text_add(text, "  rank %" PRIu32, node->rank);
+    if (node->guid) text_add(text, "  guid %016" PRIx64, node->guid);
     if (node->verbs_device) text_add(text, "  verbs %s", node->verbs_device);
     if (node->kind == NODE_NIC && node->port_bandwidth.source != FIGURE_UNKNOWN) {
         text_add(text, "  port ");
@@ -231,16 +245,62 @@ static void cross_links_draw(struct drawing *drawing)
         titled = true;
         text_add(drawing->text, "   ");
         endpoint_add(drawing, link->from);
+        if (link->from_port) text_add(drawing->text, " port %" PRIu32, link->from_port);
         text_add(drawing->text, " <-> ");
         endpoint_add(drawing, link->to);
+        if (link->to_port) text_add(drawing->text, " port %" PRIu32, link->to_port);
         text_add(drawing->text, "  %s, ", topology_link_kind_name(link->kind));
         link_figures_add(drawing->text, link);
         text_add(drawing->text, "\n");
     }
 }
 
+static void distances_draw(struct drawing *drawing)
+{
+    const weft_topology *topology = drawing->topology;
+    for (uint32_t i = 0; i < topology->distances_count; i++) {
+        const struct topology_distances *distances = &topology->distances[i];
+        text_add(drawing->text, "distances %s\n", distances->name);
+        for (uint32_t from = 0; from < distances->node_count; from++) {
+            text_add(drawing->text, "   ");
+            endpoint_add(drawing, distances->nodes[from]);
+            for (uint32_t to = 0; to < distances->node_count; to++)
+                text_add(drawing->text, " %.4g", distances->values[(size_t)from * distances->node_count + to]);
+            text_add(drawing->text, "\n");
+        }
+    }
+}
+
+static void channels_draw(struct drawing *drawing)
+{
+    const weft_topology *topology = drawing->topology;
+    if (topology->channel_count > 0) text_add(drawing->text, "channels\n");
+    for (uint32_t i = 0; i < topology->channel_count; i++) {
+        const struct topology_channel *channel = &topology->channels[i];
+        text_add(drawing->text, "   %s  %s ", topology_channel_kind_name(channel->kind), channel->name);
+        for (uint32_t j = 0; j < channel->node_count; j++)
+            text_add(drawing->text, " %s", topology->nodes[channel->nodes[j]].name);
+        text_add(drawing->text, "  ");
+        bandwidth_add(drawing->text, channel->bandwidth);
+        if (channel->network_bandwidth.source != FIGURE_UNKNOWN) {
+            text_add(drawing->text, ", between hosts ");
+            bandwidth_add(drawing->text, channel->network_bandwidth);
+        }
+        text_add(drawing->text, "\n");
+    }
+}
+
+static void notes_draw(const weft_topology *topology, struct text *text)
+{
+    for (uint32_t i = 0; i < topology->note_count && i < NOTES_KEPT; i++)
+        text_add(text, "note: %s\n", topology->notes[i]);
+    if (topology->note_count > NOTES_KEPT)
+        text_add(text, "note: and %" PRIu32 " more\n", topology->note_count - NOTES_KEPT);
+}
+
 void topology_draw(const weft_topology *topology, struct text *text)
 {
+    if (topology->format) text_add(text, "%s: ", topology->format);
     weft_topology_counts counts = topology_counts(topology);
     plural_add(text, counts.hosts, "host, ", "hosts, ");
     plural_add(text, counts.gpus, "GPU, ", "GPUs, ");
@@ -253,5 +313,8 @@ void topology_draw(const weft_topology *topology, struct text *text)
     for (uint32_t root = topology->first_root; root != TOPOLOGY_NONE; root = topology->nodes[root].next_sibling)
         root = node_draw(&drawing, root, 0);
     cross_links_draw(&drawing);
+    distances_draw(&drawing);
+    channels_draw(&drawing);
+    notes_draw(topology, text);
     free(drawing.drawn_links);
 }

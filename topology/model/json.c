@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A topology for a program: the counts, then the graph. Keys are part of the tools' contract; unknown figures are null.
  */
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "topology/model/model_internal.h"
 
@@ -9,6 +11,14 @@ static void figure_write(struct text *text, const char *key, const char *source_
 {
     json_number(text, key, figure.source == FIGURE_UNKNOWN ? NAN : figure.value);
     json_string(text, source_key, topology_figure_source_name(figure.source));
+}
+
+/* As a string: 64 bits are more than JSON's numbers hold in many programs. */
+static void guid_write(struct text *text, const char *key, uint64_t guid)
+{
+    char digits[20];
+    snprintf(digits, sizeof digits, "0x%016" PRIx64, guid);
+    json_string(text, key, digits);
 }
 
 static void pci_write(struct text *text, const struct pci_identity *pci)
@@ -19,6 +29,7 @@ static void pci_write(struct text *text, const struct pci_identity *pci)
     json_string(text, "address", address);
     json_unsigned(text, "vendor_id", pci->vendor_id);
     json_unsigned(text, "device_id", pci->device_id);
+    if (pci->class_code) json_unsigned(text, "class_code", pci->class_code);
     json_object_end(text);
 }
 
@@ -39,8 +50,12 @@ static void node_write(struct text *text, const struct topology_node *node, uint
         json_array_end(text);
     }
     if (node->pci.present) pci_write(text, &node->pci);
+    if (node->architecture) json_string(text, "architecture", node->architecture);
+    if (node->guid) guid_write(text, "guid", node->guid);
+    if (node->has_rank) json_unsigned(text, "rank", node->rank);
     if (node->verbs_device) json_string(text, "verbs_device", node->verbs_device);
     if (node->kind == NODE_NIC) figure_write(text, "port_bandwidth", "port_bandwidth_source", node->port_bandwidth);
+    if (node->port_latency.source) figure_write(text, "port_latency", "port_latency_source", node->port_latency);
     json_object_end(text);
 }
 
@@ -54,13 +69,65 @@ static void link_write(struct text *text, const struct topology_link *link)
     figure_write(text, "bandwidth", "bandwidth_source", link->bandwidth);
     figure_write(text, "reverse_bandwidth", "reverse_bandwidth_source", link->reverse_bandwidth);
     figure_write(text, "latency", "latency_source", link->latency);
+    if (link->count > 1) json_unsigned(text, "count", link->count);
+    if (link->from_port) json_unsigned(text, "from_port", link->from_port);
+    if (link->to_port) json_unsigned(text, "to_port", link->to_port);
     json_object_end(text);
+}
+
+static void distances_write(struct text *text, const struct topology_distances *distances)
+{
+    json_object_begin(text, NULL);
+    json_string(text, "name", distances->name);
+    json_array_begin(text, "nodes");
+    for (uint32_t i = 0; i < distances->node_count; i++) json_unsigned(text, NULL, distances->nodes[i]);
+    json_array_end(text);
+    json_array_begin(text, "values");
+    for (size_t i = 0; i < (size_t)distances->node_count * distances->node_count; i++)
+        json_number(text, NULL, distances->values[i]);
+    json_array_end(text);
+    json_object_end(text);
+}
+
+static void channel_write(struct text *text, const struct topology_channel *channel)
+{
+    json_object_begin(text, NULL);
+    json_string(text, "kind", topology_channel_kind_name(channel->kind));
+    json_string(text, "name", channel->name);
+    json_array_begin(text, "nodes");
+    for (uint32_t i = 0; i < channel->node_count; i++) json_unsigned(text, NULL, channel->nodes[i]);
+    json_array_end(text);
+    figure_write(text, "bandwidth", "bandwidth_source", channel->bandwidth);
+    figure_write(text, "network_bandwidth", "network_bandwidth_source", channel->network_bandwidth);
+    json_object_end(text);
+}
+
+/* What only some topologies have. */
+static void extras_write(const weft_topology *topology, struct text *text)
+{
+    if (topology->distances_count > 0) {
+        json_array_begin(text, "distances");
+        for (uint32_t i = 0; i < topology->distances_count; i++) distances_write(text, &topology->distances[i]);
+        json_array_end(text);
+    }
+    if (topology->channel_count > 0) {
+        json_array_begin(text, "channels");
+        for (uint32_t i = 0; i < topology->channel_count; i++) channel_write(text, &topology->channels[i]);
+        json_array_end(text);
+    }
+    if (topology->note_count > 0) {
+        json_array_begin(text, "notes");
+        for (uint32_t i = 0; i < topology->note_count && i < NOTES_KEPT; i++)
+            json_string(text, NULL, topology->notes[i]);
+        json_array_end(text);
+    }
 }
 
 void topology_write_json(const weft_topology *topology, struct text *text)
 {
     weft_topology_counts counts = topology_counts(topology);
     json_object_begin(text, NULL);
+    if (topology->format) json_string(text, "format", topology->format);
     json_unsigned(text, "hosts", counts.hosts);
     json_unsigned(text, "gpus", counts.gpus);
     json_unsigned(text, "nics", counts.nics);
@@ -73,6 +140,7 @@ void topology_write_json(const weft_topology *topology, struct text *text)
     json_array_begin(text, "edges");
     for (uint32_t i = 0; i < topology->link_count; i++) link_write(text, &topology->links[i]);
     json_array_end(text);
+    extras_write(topology, text);
     json_object_end(text);
     json_object_end(text);
 }

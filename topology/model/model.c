@@ -3,6 +3,7 @@
 #include "topology/model/model.h"
 
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,9 @@ void weft_topology_destroy(weft_topology *topology)
     if (!topology) return;
     free(topology->incident_start);
     free(topology->incident);
+    free(topology->notes);
+    free(topology->channels);
+    free(topology->distances);
     free(topology->links);
     free(topology->nodes);
     arena_free(&topology->arena);
@@ -86,6 +90,7 @@ uint32_t topology_add_node(weft_topology *topology, const struct topology_node *
     copy->first_child = copy->last_child = copy->next_sibling = TOPOLOGY_NONE;
     copy->name = string_copy(topology, node->name);
     copy->model = string_copy(topology, node->model);
+    copy->architecture = string_copy(topology, node->architecture);
     copy->verbs_device = string_copy(topology, node->verbs_device);
     copy->rdma = NULL; /* topology_set_rdma() */
     copy->cpus = cpus_copy(topology, node->cpus, node->cpu_count);
@@ -107,6 +112,58 @@ uint32_t topology_add_link(weft_topology *topology, const struct topology_link *
     if (topology->failed) return TOPOLOGY_NONE;
     topology->link_count++;
     return index;
+}
+
+/* A copy that the topology owns; NULL, remembered, when out of memory. */
+static void *array_copy(weft_topology *topology, const void *elements, size_t count, size_t size)
+{
+    void *copy = arena_alloc(&topology->arena, count, size);
+    if (!copy)
+        topology->failed = true;
+    else if (count > 0)
+        memcpy(copy, elements, count * size);
+    return copy;
+}
+
+void topology_add_distances(weft_topology *topology, const struct topology_distances *distances)
+{
+    if (topology->failed) return;
+    struct topology_distances copy = *distances;
+    size_t count = distances->node_count;
+    copy.name = string_copy(topology, distances->name);
+    copy.nodes = array_copy(topology, distances->nodes, count, sizeof *copy.nodes);
+    copy.values = array_copy(topology, distances->values, count * count, sizeof *copy.values);
+    if (!array_reserve((void **)&topology->distances, topology->distances_count, &topology->distances_capacity,
+                       sizeof copy))
+        topology->failed = true;
+    if (!topology->failed) topology->distances[topology->distances_count++] = copy;
+}
+
+void topology_add_channel(weft_topology *topology, const struct topology_channel *channel)
+{
+    if (topology->failed) return;
+    struct topology_channel copy = *channel;
+    copy.name = string_copy(topology, channel->name);
+    copy.nodes = array_copy(topology, channel->nodes, channel->node_count, sizeof *copy.nodes);
+    if (!array_reserve((void **)&topology->channels, topology->channel_count, &topology->channel_capacity, sizeof copy))
+        topology->failed = true;
+    if (!topology->failed) topology->channels[topology->channel_count++] = copy;
+}
+
+void topology_note(weft_topology *topology, const char *format, ...)
+{
+    char sentence[256];
+    if (topology->failed || topology->note_count++ >= NOTES_KEPT) return;
+    if (!array_reserve((void **)&topology->notes, topology->note_count - 1, &topology->note_capacity,
+                       sizeof *topology->notes)) {
+        topology->failed = true;
+        return;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    topology->notes[topology->note_count - 1] = string_copy(topology, sentence);
 }
 
 /* Counting sort of the links' ends by node. */
@@ -234,6 +291,12 @@ const char *rdma_gid_type_name(enum rdma_gid_type type)
 {
     static const char *const names[] = {RDMA_GID_TYPES(KIND_NAME)};
     return type < RDMA_GID_TYPE_COUNT ? names[type] : "unknown";
+}
+
+const char *topology_channel_kind_name(enum channel_kind kind)
+{
+    static const char *const names[] = {TOPOLOGY_CHANNEL_KINDS(KIND_NAME)};
+    return kind < CHANNEL_KIND_COUNT ? names[kind] : "unknown";
 }
 #undef KIND_NAME
 

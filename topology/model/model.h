@@ -20,7 +20,11 @@
 /* No such node, link or number. */
 #define TOPOLOGY_NONE UINT32_MAX
 
-/* X(KIND, name in JSON) */
+/*
+ * X(KIND, name in JSON)
+ * PCI_DEVICE   on a PCI bus, and nobody said what it is
+ * AGGREGATION  sums inside the network, beside a switch: on the fabric, but neither a host nor an endpoint
+ */
 #define TOPOLOGY_NODE_KINDS(X)                                                                                         \
     X(HOST, "host")                                                                                                    \
     X(PACKAGE, "package")                                                                                              \
@@ -31,6 +35,8 @@
     X(GPU, "gpu")                                                                                                      \
     X(NIC, "nic")                                                                                                      \
     X(NVSWITCH, "nvswitch")                                                                                            \
+    X(PCI_DEVICE, "pci_device")                                                                                        \
+    X(AGGREGATION, "aggregation_node")                                                                                 \
     X(SWITCH, "switch")
 
 /*
@@ -38,8 +44,9 @@
  * INTERCONNECT  two packages of a host (UPI, xGMI, ...)
  * PCI           a device or bridge and the bridge, package or host above it
  * ATTACHED      a device and its host, by a bus that cannot be seen from here (a virtual machine, a container)
- * NVLINK        GPUs and NVSwitches, also of several hosts
- * NETWORK       NICs and switches; a host where nothing is known about its NICs
+ * NVLINK        GPUs and NVSwitches, also of several hosts; a GPU and its package (NVLink-C2C)
+ * XGMI          two GPUs, or a GPU and its package, over AMD's Infinity Fabric
+ * NETWORK       NICs, switches and aggregation nodes; a host where nothing is known about its NICs
  */
 #define TOPOLOGY_LINK_KINDS(X)                                                                                         \
     X(MEMORY, "memory")                                                                                                \
@@ -47,6 +54,7 @@
     X(PCI, "pci")                                                                                                      \
     X(ATTACHED, "attached")                                                                                            \
     X(NVLINK, "nvlink")                                                                                                \
+    X(XGMI, "xgmi")                                                                                                    \
     X(NETWORK, "network")
 
 /*
@@ -127,7 +135,8 @@ struct pci_identity {
     bool present;
     uint32_t domain;
     uint8_t bus, device, function;
-    uint16_t vendor_id, device_id;
+    uint16_t vendor_id, device_id; /* 0: unknown */
+    uint32_t class_code;           /* base class, subclass, interface: 0x030200; 0: unknown */
 };
 
 struct topology_node {
@@ -137,14 +146,20 @@ struct topology_node {
     const char *name;                               /* not empty; unique among the siblings of its kind */
     const char *model;                              /* what a person calls it, or NULL */
     uint32_t os_index;                              /* the operating system's number, or TOPOLOGY_NONE */
-    uint64_t bytes;                                 /* NUMA node: memory; cache: size; else 0 */
-    uint32_t cache_level;                           /* cache: 1 or more; else 0 */
-    const uint32_t *cpus;                           /* core: the operating system's numbers of its CPUs */
+    uint64_t bytes;                                 /* NUMA node, GPU: memory; cache: size; else 0 */
+    uint32_t cache_level; /* cache: 1 or more, 0 for one on the side of a NUMA node's memory; else 0 */
+    const uint32_t *cpus; /* the operating system's numbers of a core's CPUs; of a package's where its cores are not
+                             known one by one */
     uint32_t cpu_count;
+    const char *architecture; /* GPU: "sm_90", "gfx942"; or NULL */
+    uint64_t guid;            /* NIC, switch, aggregation node: its 64-bit identity on the fabric; 0: unknown */
+    bool has_rank;            /* was this GPU or host given a rank where the topology comes from */
+    uint32_t rank;            /* 0 without has_rank */
     struct pci_identity pci;
     const char *verbs_device;       /* NIC: its RDMA device ("mlx5_0"), or NULL */
     const struct rdma_device *rdma; /* NIC: what is known of it, or NULL; see topology_set_rdma() */
     struct figure port_bandwidth;   /* NIC: line rate towards the fabric, each direction */
+    struct figure port_latency;     /* NIC: what it adds to a message, one way */
 };
 
 struct topology_link {
@@ -154,6 +169,38 @@ struct topology_link {
     struct figure reverse_bandwidth; /* to -> from */
     struct figure latency;           /* one way */
     const char *name;                /* "PCIe 5.0 x16", or NULL */
+    uint32_t count;                  /* equal links side by side that this one stands for; 0 means 1 */
+    uint32_t from_port, to_port;     /* NETWORK: the ports at both ends, from 1; 0: unknown */
+};
+
+/*
+ * A square matrix of numbers between some nodes, as firmware states them: "NUMALatency" in units of a node's distance
+ * to itself (ACPI's SLIT says 10). What is a bandwidth of a link stands in links.
+ */
+struct topology_distances {
+    const char *name;
+    const uint32_t *nodes;
+    uint32_t node_count;
+    const double *values; /* from nodes[i] to nodes[j]: [i * node_count + j] */
+};
+
+/* X(KIND, name in JSON): the order in which a channel's nodes stand in a line, in a ring, or as a tree's hops. */
+#define TOPOLOGY_CHANNEL_KINDS(X)                                                                                      \
+    X(RING, "ring")                                                                                                    \
+    X(TREE, "tree")                                                                                                    \
+    X(OTHER, "other")
+#define TOPOLOGY_ENUM_CHANNEL(kind, name) CHANNEL_##kind,
+enum channel_kind { TOPOLOGY_CHANNEL_KINDS(TOPOLOGY_ENUM_CHANNEL) CHANNEL_KIND_COUNT };
+#undef TOPOLOGY_ENUM_CHANNEL
+
+/* A path over nodes that another program chose, as NCCL's graph files say them. */
+struct topology_channel {
+    enum channel_kind kind;
+    const char *name;      /* "graph 0 channel 1" */
+    const uint32_t *nodes; /* in order: NIC in, GPUs, NIC out; NICs are left out inside one host */
+    uint32_t node_count;
+    struct figure bandwidth;         /* of the channel inside a host */
+    struct figure network_bandwidth; /* between hosts */
 };
 
 struct weft_topology {
@@ -162,6 +209,13 @@ struct weft_topology {
     struct topology_link *links;
     uint32_t node_count, node_capacity;
     uint32_t link_count, link_capacity;
+    struct topology_distances *distances;
+    uint32_t distances_count, distances_capacity;
+    struct topology_channel *channels;
+    uint32_t channel_count, channel_capacity;
+    const char **notes; /* sentences for a person: what the source says and the graph does not */
+    uint32_t note_count, note_capacity;
+    const char *format;             /* the format that it was read from, for a person; NULL: none. Not owned. */
     uint32_t first_root, last_root; /* nodes without a parent, chained by next_sibling */
     uint32_t *incident;             /* after sealing: link indices, grouped by node */
     uint32_t *incident_start;       /* node_count + 1 offsets into it */
@@ -179,6 +233,12 @@ weft_topology *topology_new(void);
 uint32_t topology_add_node(weft_topology *topology, const struct topology_node *node);
 uint32_t topology_add_link(weft_topology *topology, const struct topology_link *link);
 
+/* Copy a matrix or a channel; the nodes that they name must have been added before. */
+void topology_add_distances(weft_topology *topology, const struct topology_distances *distances);
+void topology_add_channel(weft_topology *topology, const struct topology_channel *channel);
+/* Remember a sentence for a person. After the first hundred only how many more there were is kept. */
+__attribute__((format(printf, 2, 3))) void topology_note(weft_topology *topology, const char *format, ...);
+
 /*
  * Say what is known of the RDMA device @p name, for the NIC @p node that has one; everything is copied. Call it before
  * sealing.
@@ -195,6 +255,7 @@ bool topology_may_contain(enum node_kind parent, enum node_kind kind);
  *    the top, and so do switches.
  *  - Names are not empty and differ among the siblings of a kind.
  *  - A link joins two different nodes of kinds that its kind may join; all but NVLINK and NETWORK stay in one host.
+ *    Two nodes may have several.
  *  - Figures are finite and not negative; an unknown one is 0; a link lets something through in one direction at least.
  *  - Every GPU, NIC and switch in a host has a link.
  *  - Only NICs have RDMA devices; their ports are numbered from 1 upwards.
@@ -202,6 +263,14 @@ bool topology_may_contain(enum node_kind parent, enum node_kind kind);
 weft_status topology_seal(weft_topology *topology, struct diagnostic *diagnostic);
 /* The same checks on a topology in any state, changing nothing. */
 weft_status topology_check(const weft_topology *topology, struct diagnostic *diagnostic);
+
+/*
+ * A hash of everything but the notes and the format: equal topologies have equal ones, on every machine. Nodes and
+ * links are in their order, so that it tells apart what is the same graph with other indices.
+ */
+uint64_t topology_hash(const weft_topology *topology);
+/* Compared without a hash: all that topology_hash() covers. False when out of memory. */
+bool topology_equal(const weft_topology *one, const weft_topology *other);
 
 /* The links at @p node of a sealed topology: *count link indices, owned by the topology. */
 const uint32_t *topology_links_of(const weft_topology *topology, uint32_t node, uint32_t *count);
@@ -211,6 +280,7 @@ uint32_t topology_host_of(const weft_topology *topology, uint32_t node);
 const char *topology_node_kind_name(enum node_kind kind);
 const char *topology_link_kind_name(enum link_kind kind);
 const char *topology_figure_source_name(enum figure_source source);
+const char *topology_channel_kind_name(enum channel_kind kind);
 const char *rdma_link_layer_name(enum rdma_link_layer link_layer);
 const char *rdma_gid_type_name(enum rdma_gid_type type);
 

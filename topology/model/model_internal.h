@@ -6,6 +6,9 @@
 #include "base/text.h"
 #include "topology/model/model.h"
 
+/* Of topology->notes; more are only counted. */
+enum { NOTES_KEPT = 100 };
+
 void topology_draw(const weft_topology *topology, struct text *text);
 void topology_write_json(const weft_topology *topology, struct text *text);
 weft_topology_counts topology_counts(const weft_topology *topology);
