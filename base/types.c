@@ -45,7 +45,9 @@ static const char *const dtype_names[WEFT_DTYPE_COUNT] = {
     "int8",    "uint8",   "uint32",  "uint64",   "float8_e4m3", "float8_e5m2",
 };
 static const char *const op_names[WEFT_OP_COUNT] = {"sum", "prod", "min", "max", "avg", "premul_sum"};
-static const char *const collective_names[WEFT_COLLECTIVE_COUNT] = {"all_reduce", "broadcast", "barrier"};
+static const char *const collective_names[WEFT_COLLECTIVE_COUNT] = {
+    "all_reduce", "broadcast", "barrier",    "all_gather",  "reduce_scatter", "reduce",
+    "gather",     "scatter",   "all_to_all", "all_to_allv", "send_recv"};
 static const char *const algorithm_names[WEFT_ALGORITHM_COUNT] = {"auto", "ring", "tree"};
 
 static const struct status_words *status_find(weft_status status)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/plan/plan.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "collectives/plan/plan.h"
 
 #define DEFAULT_SLOT_DEPTH 4u /* two slices on their way, one being read, one being given back */
 
@@ -16,6 +16,8 @@ weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan)
         spec->algorithm == WEFT_ALGORITHM_AUTO)
         return WEFT_INVALID_ARGUMENT;
     if (spec->collective != WEFT_BROADCAST && spec->root != 0) return WEFT_INVALID_ARGUMENT;
+
+    if (spec->layout) return WEFT_UNSUPPORTED; /* until its generators are there */
 
     const struct plan_generator *generator = plan_generator_find(spec->collective, spec->algorithm);
     if (!generator) return WEFT_UNSUPPORTED;

@@ -116,9 +116,13 @@ struct verify {
     struct verify_walk walk;
 };
 
-/* Lay the programs side by side, pair up the streams, fill the report's counts and shares. */
+/* Lay the programs side by side, and pair up the streams. */
 weft_status verify_load(struct verify *verify);
-weft_status verify_pair_streams(struct verify *verify, weft_plan_report *report);
+weft_status verify_pair_streams(struct verify *verify);
+/* What is known of a plan whose streams pair up: loads in ascending order of pairs; the report's counts and shares. */
+void verify_visit_loads(const struct verify *verify, void (*each)(void *context, const weft_plan_load *load),
+                        void *context);
+void verify_report_loads(const struct verify *verify, weft_plan_report *report);
 /* Make room for what happens to the buffers. */
 weft_status verify_load_cells(struct verify *verify);
 /* Run all programs for one slice, as far as they go. */

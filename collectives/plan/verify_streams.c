@@ -136,32 +136,55 @@ static double stream_share(const struct verify *verify, const struct verify_stre
            ((double)verify->plan->share_denominator * window->chunk_count);
 }
 
-/* Streams are ordered by sender, then receiver, so the loads of links and ranks are sums over neighbours. */
-static void report_load(const struct verify *verify, weft_plan_report *report)
+/* Streams are ordered by sender, then receiver, so what a pair of ranks carries is a sum over neighbours. */
+void verify_visit_loads(const struct verify *verify, void (*each)(void *context, const weft_plan_load *load),
+                        void *context)
 {
-    double rank_share = 0, link_share = 0;
+    weft_plan_load load = {0};
     for (uint32_t i = 0; i < verify->stream_count; i++) {
         const struct verify_stream *stream = &verify->streams[i];
         const struct verify_use *use = &verify->uses[stream->first_put];
-        const struct verify_use *before = i > 0 ? &verify->uses[stream->first_put - 1] : NULL;
-        if (!before || before->from != use->from) rank_share = link_share = 0;
-        if (before && before->to != use->to) link_share = 0;
-        double share = stream_share(verify, stream);
-        rank_share += share;
-        link_share += share;
-        if (rank_share > report->max_rank_sent_share) report->max_rank_sent_share = rank_share;
-        if (link_share > report->max_link_share) report->max_link_share = link_share;
-        report->messages += stream->slice_count;
+        if (load.messages > 0 && (load.from != use->from || load.to != use->to)) {
+            each(context, &load);
+            load = (weft_plan_load){0};
+        }
+        load.from = use->from;
+        load.to = use->to;
+        load.share += stream_share(verify, stream);
+        load.messages += stream->slice_count;
     }
+    if (load.messages > 0) each(context, &load);
 }
 
-weft_status verify_pair_streams(struct verify *verify, weft_plan_report *report)
+/* The report, and what the rank whose loads are being visited has sent so far. */
+struct load_report {
+    weft_plan_report *report;
+    uint32_t from;
+    double rank_share;
+};
+
+static void report_load(void *context, const weft_plan_load *load)
+{
+    struct load_report *at = context;
+    if (at->from != load->from) at->rank_share = 0;
+    at->from = load->from;
+    at->rank_share += load->share;
+    weft_plan_report *report = at->report;
+    if (at->rank_share > report->max_rank_sent_share) report->max_rank_sent_share = at->rank_share;
+    if (load->share > report->max_link_share) report->max_link_share = load->share;
+    report->messages += load->messages;
+}
+
+weft_status verify_pair_streams(struct verify *verify)
 {
     collect_uses(verify);
     weft_status status = pair_all(verify);
-    if (status == WEFT_OK) status = allocate_slots(verify);
-    if (status != WEFT_OK) return status;
-    report_load(verify, report);
+    return status == WEFT_OK ? allocate_slots(verify) : status;
+}
+
+void verify_report_loads(const struct verify *verify, weft_plan_report *report)
+{
+    struct load_report at = {.report = report};
+    verify_visit_loads(verify, report_load, &at);
     for (uint32_t i = 0; i < verify->step_count; i++) report->steps += verify->steps[i].repeat;
-    return WEFT_OK;
 }

@@ -67,12 +67,31 @@ void signature_text(const struct signature *signature, char text[128])
     const char *dtype = weft_dtype_name((weft_dtype)signature->dtype);
     switch ((weft_collective)signature->collective) {
     case WEFT_ALL_REDUCE:
+    case WEFT_REDUCE_SCATTER:
         snprintf(text, 128, "%s count %" PRIu64 " dtype %s op %s algorithm %s", collective, signature->count, dtype,
                  weft_op_name((weft_op)signature->op), algorithm);
         return;
+    case WEFT_REDUCE:
+        snprintf(text, 128, "%s count %" PRIu64 " dtype %s op %s root %" PRIu32 " algorithm %s", collective,
+                 signature->count, dtype, weft_op_name((weft_op)signature->op), signature->root, algorithm);
+        return;
     case WEFT_BROADCAST:
+    case WEFT_GATHER:
+    case WEFT_SCATTER:
         snprintf(text, 128, "%s count %" PRIu64 " dtype %s root %" PRIu32 " algorithm %s", collective, signature->count,
                  dtype, signature->root, algorithm);
+        return;
+    case WEFT_ALL_GATHER:
+    case WEFT_ALL_TO_ALL:
+        snprintf(text, 128, "%s count %" PRIu64 " dtype %s algorithm %s", collective, signature->count, dtype,
+                 algorithm);
+        return;
+    case WEFT_ALL_TO_ALLV: /* counts are each pair's own affair */
+        snprintf(text, 128, "%s dtype %s algorithm %s", collective, dtype, algorithm);
+        return;
+    case WEFT_SEND_RECV: /* root: the peer */
+        snprintf(text, 128, "%s count %" PRIu64 " dtype %s peer %" PRIu32, collective, signature->count, dtype,
+                 signature->root);
         return;
     case WEFT_BARRIER:
         snprintf(text, 128, "%s algorithm %s", collective, algorithm);

@@ -19,19 +19,61 @@ extern "C" {
 
 typedef struct weft_plan weft_plan;
 
+/** A ring: all ranks in the order of travel, back to the first from the last. Data go one way only. */
+typedef struct weft_plan_ring {
+    const uint32_t *order; /* rank_count ranks, each once */
+    uint32_t weight;       /* 1 or more: its part of the message is this over the sum of all rings' */
+} weft_plan_ring;
+
+/** A spanning tree of all ranks. Data go from the root towards the leaves, and the same way back to be reduced. */
+typedef struct weft_plan_tree {
+    uint32_t root;
+    const uint32_t *parents; /* by rank: whom it is fed by; the root's own entry is not read */
+    const uint32_t
+        *reduce_parents; /* by rank: whom it hands partial results to, ending at the same root; NULL: parents */
+    uint32_t weight;     /* 1 or more */
+} weft_plan_tree;
+
+/**
+ * Rings and trees that a plan is to be made of, chosen for a topology. Only read during weft_plan_create().
+ *
+ * WEFT_ALGORITHM_RING uses the rings, each for its weight's part of the message (of every rank's block where there is
+ * one per rank). WEFT_ALGORITHM_TREE uses the trees:
+ *   all_gather, reduce_scatter  a rank's block goes over the trees rooted at that rank, divided by weight among them;
+ *                               every rank has to have one
+ *   all_reduce                  the message is divided by weight among all trees: each reduces its part up to its root
+ *                               and broadcasts it down. Over a packing with trees at every rank this is a
+ *                               reduce-scatter followed by an all-gather
+ *   broadcast, reduce           the trees of the spec's root; if there are none all trees, turned round towards it,
+ *                               which is right but uses their links in other directions
+ *   barrier                     the first tree
+ * Rings or trees that share an ordered pair of ranks get different channels, as few as greedy colouring needs; at most
+ * 128 (WEFT_RESOURCE_LIMIT beyond).
+ */
+typedef struct weft_plan_layout {
+    size_t size; /* sizeof(weft_plan_layout) of the caller */
+    const weft_plan_ring *rings;
+    uint32_t ring_count;
+    const weft_plan_tree *trees;
+    uint32_t tree_count;
+} weft_plan_layout;
+
 typedef struct weft_plan_spec {
     size_t size; /* sizeof(weft_plan_spec) of the caller */
     weft_collective collective;
-    weft_algorithm algorithm; /* not AUTO */
-    uint32_t rank_count;      /* 1 or more */
-    uint32_t root;            /* broadcast: below rank_count; else 0 */
-    uint32_t channel_count;   /* 1 to 64; 0 means 1. A double binary tree needs two per unit, one for each tree */
-    uint32_t slot_depth;      /* slots of staging per connection, channel and direction; 2 to 64, 0 means 4 */
+    weft_algorithm algorithm;       /* not AUTO */
+    uint32_t rank_count;            /* 1 or more */
+    uint32_t root;                  /* broadcast: below rank_count; else 0 */
+    uint32_t channel_count;         /* 1 to 64; 0 means 1. A double binary tree needs two per unit, one for each tree */
+    uint32_t slot_depth;            /* slots of staging per connection, channel and direction; 2 to 64, 0 means 4 */
+    const weft_plan_layout *layout; /* rings or trees to use; NULL: ranks in order. Then channel_count is not read */
 } weft_plan_spec;
 
 /**
  * Make a plan. Thread: any. Owner: the caller frees *plan with weft_plan_destroy().
- * Errors: WEFT_INVALID_ARGUMENT, WEFT_UNSUPPORTED (no such algorithm for this collective), WEFT_OUT_OF_MEMORY.
+ * Errors: WEFT_INVALID_ARGUMENT (also a layout whose rings or trees are none), WEFT_UNSUPPORTED (no such algorithm for
+ * this collective, or none over a given layout), WEFT_RESOURCE_LIMIT (a layout of too many channels),
+ * WEFT_OUT_OF_MEMORY.
  */
 WEFT_API weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan);
 
@@ -47,13 +89,13 @@ WEFT_API void weft_plan_destroy(weft_plan *plan);
 
 /** What the verifier counted. */
 typedef struct weft_plan_report {
-    size_t size;                  /* sizeof(weft_plan_report) of the caller, set before the call */
-    uint64_t steps;               /* over all ranks, for one slice */
-    uint64_t messages;            /* puts, for one slice */
-    uint64_t critical_messages;   /* longest chain of messages one after another */
-    double max_rank_sent_share;   /* most that one rank sends, as a share of the message */
-    double max_link_share;        /* most that one ordered pair of ranks carries, as a share of the message */
-    char message[256];            /* on WEFT_INVALID_PLAN: rank, track, step and what is wrong */
+    size_t size;                /* sizeof(weft_plan_report) of the caller, set before the call */
+    uint64_t steps;             /* over all ranks, for one slice */
+    uint64_t messages;          /* puts, for one slice */
+    uint64_t critical_messages; /* longest chain of messages one after another */
+    double max_rank_sent_share; /* most that one rank sends, as a share of the message */
+    double max_link_share;      /* most that one ordered pair of ranks carries, as a share of the message */
+    char message[256];          /* on WEFT_INVALID_PLAN: rank, track, step and what is wrong */
 } weft_plan_report;
 
 /**
@@ -67,6 +109,21 @@ typedef struct weft_plan_report {
  * Errors: WEFT_INVALID_PLAN, WEFT_OUT_OF_MEMORY.
  */
 WEFT_API weft_status weft_plan_verify(const weft_plan *plan, weft_plan_report *report);
+
+/** What one ordered pair of ranks has to carry. */
+typedef struct weft_plan_load {
+    uint32_t from, to;
+    double share;      /* of the message, which is all ranks' blocks together where there are several */
+    uint64_t messages; /* puts, for one slice */
+} weft_plan_load;
+
+/**
+ * Call @p each for every ordered pair of ranks that the plan sends over, in ascending order, to compare with what the
+ * links between them can do. The plan is checked as far as is needed for that: sends and receives pair up.
+ * Thread: any. Errors: WEFT_INVALID_PLAN, WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_plan_loads(const weft_plan *plan, void (*each)(void *context, const weft_plan_load *load),
+                                     void *context);
 
 /** Equal for equal plans, on every machine. */
 WEFT_API uint64_t weft_plan_hash(const weft_plan *plan);

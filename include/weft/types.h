@@ -113,10 +113,19 @@ typedef enum weft_op {
     WEFT_OP_COUNT
 } weft_op;
 
+/** What ranks do together. A block is what one rank contributes, or gets, where there is one for each. */
 typedef enum weft_collective {
     WEFT_ALL_REDUCE = 0,
     WEFT_BROADCAST = 1,
     WEFT_BARRIER = 2,
+    WEFT_ALL_GATHER = 3,     /* every rank's block to all */
+    WEFT_REDUCE_SCATTER = 4, /* combined block r to rank r */
+    WEFT_REDUCE = 5,         /* combined, to the root */
+    WEFT_GATHER = 6,         /* every rank's block to the root */
+    WEFT_SCATTER = 7,        /* the root's block r to rank r */
+    WEFT_ALL_TO_ALL = 8,     /* every rank's block r to rank r */
+    WEFT_ALL_TO_ALLV = 9,    /* the same, each block with a size of its own */
+    WEFT_SEND_RECV = 10,     /* one rank's message to one other */
     WEFT_COLLECTIVE_COUNT
 } weft_collective;
 

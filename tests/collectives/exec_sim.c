@@ -92,7 +92,7 @@ static struct world_config random_config(uint64_t seed)
     struct random random;
     random_seed(&random, seed);
     static const weft_op ops[] = {WEFT_SUM, WEFT_MAX, WEFT_AVG, WEFT_PREMUL_SUM};
-    weft_collective collective = (weft_collective)random_below(&random, WEFT_COLLECTIVE_COUNT);
+    weft_collective collective = (weft_collective)random_below(&random, 3);
     uint32_t ranks = 1 + (uint32_t)random_below(&random, 16);
     struct world_config config =
         base_config(collective, (weft_algorithm)(WEFT_ALGORITHM_RING + random_below(&random, 2)), ranks);

@@ -319,9 +319,10 @@ static const struct kind {
 
 static struct weft_plan *draw_plan(struct random *random)
 {
-    weft_collective collective = (weft_collective)below(random, WEFT_COLLECTIVE_COUNT);
+    weft_collective collective;
     weft_algorithm algorithm;
     do {
+        collective = (weft_collective)below(random, WEFT_COLLECTIVE_COUNT);
         algorithm = (weft_algorithm)(1 + below(random, WEFT_ALGORITHM_COUNT - 1));
     } while (!plan_generator_find(collective, algorithm));
     uint32_t rank_count = 2 + below(random, 4);

@@ -456,7 +456,7 @@ static void malformed_programs_are_refused(void **state)
     must_refuse_changed(no_slots, "0 slots, expected 1 to 64");
     must_refuse_changed(no_shares, "the message is cut into 0 shares, expected 1 or more");
     must_refuse_changed(no_channels, "0 channels, expected 1 to 128");
-    must_refuse_changed(no_collective, "collective 3 is none");
+    must_refuse_changed(no_collective, "collective 11 is none");
     must_refuse_changed(no_algorithm, "algorithm 3 is none");
     must_refuse_changed(steps_beyond, "rank 0 track 0: 3 steps from step 0 of a program of 2");
     must_refuse_changed(steps_left_out, "rank 0: tracks hold 1 of 2 steps and 2 of 5 operands");
