@@ -73,7 +73,8 @@ const char *mockverbs_leftovers(void);
 void mockverbs_delay(uint64_t seed, uint32_t most_per_poll);
 /* Deliver everything that can be delivered. */
 void mockverbs_settle(void);
-/* Polls of its completion queue after which an undeliverable request completes in error; 0: the default of 256. */
+/* Polls of its completion queue after which an undeliverable request completes in error; 0: the default of 256;
+ * UINT32_MAX: it waits for ever, also over an arming. */
 void mockverbs_patience(uint32_t polls);
 
 /* ---- Queue pairs ---- */
@@ -84,9 +85,10 @@ struct mockverbs_qp {
     uint32_t host, remote_host;
     uint8_t port;
     enum ibv_qp_state state;
-    uint32_t send_outstanding, receive_outstanding; /* slots in use */
-    uint64_t sent, sent_bytes, received;            /* requests that were delivered */
-    uint64_t receiver_not_ready;                    /* messages that found no receive posted here */
+    uint8_t traffic_class, timeout, retry_count, rnr_retry; /* as they came to hold for its sends */
+    uint32_t send_outstanding, receive_outstanding;         /* slots in use */
+    uint64_t sent, sent_bytes, received;                    /* requests that were delivered */
+    uint64_t receiver_not_ready;                            /* messages that found no receive posted here */
 };
 /* Up to @p max of the queue pairs that exist, oldest first; returns how many there are. */
 size_t mockverbs_qp_list(struct mockverbs_qp *list, size_t max);
@@ -126,10 +128,11 @@ void mockverbs_event_device(const char *device, uint8_t port, enum ibv_event_typ
 /* Calls that can be made to fail. */
 #define MOCKVERBS_CALLS(X)                                                                                             \
     X(OPEN_DEVICE)                                                                                                     \
-    X(QUERY_DEVICE) X(QUERY_PORT) X(QUERY_GID) X(ALLOC_PD) X(REG_MR) X(DEREG_MR) X(CREATE_CHANNEL) X(CREATE_CQ)        \
-        X(REQ_NOTIFY) X(POLL_CQ) X(CREATE_QP) X(MODIFY_QP) X(POST_SEND) X(POST_RECEIVE) X(FORK_INIT)                   \
-            X(CM_CREATE_CHANNEL) X(CM_CREATE_ID) X(CM_BIND) X(CM_LISTEN) X(CM_RESOLVE_ADDRESS) X(CM_RESOLVE_ROUTE)     \
-                X(CM_CREATE_QP) X(CM_CONNECT) X(CM_ACCEPT) X(CM_REJECT) X(CM_DISCONNECT) X(CM_SET_OPTION)
+    X(QUERY_DEVICE)                                                                                                    \
+    X(QUERY_PORT) X(QUERY_GID) X(ALLOC_PD) X(REG_MR) X(DEREG_MR) X(CREATE_CHANNEL) X(CREATE_CQ) X(REQ_NOTIFY)          \
+        X(POLL_CQ) X(CREATE_QP) X(MODIFY_QP) X(POST_SEND) X(POST_RECEIVE) X(FORK_INIT) X(CM_CREATE_CHANNEL)            \
+            X(CM_CREATE_ID) X(CM_BIND) X(CM_LISTEN) X(CM_RESOLVE_ADDRESS) X(CM_RESOLVE_ROUTE) X(CM_CREATE_QP)          \
+                X(CM_CONNECT) X(CM_ACCEPT) X(CM_REJECT) X(CM_DISCONNECT) X(CM_SET_OPTION)
 #define MOCKVERBS_CALL_NAME(call) MOCKVERBS_##call,
 enum mockverbs_call { MOCKVERBS_CALLS(MOCKVERBS_CALL_NAME) MOCKVERBS_CALL_COUNT };
 /* The call after the next @p after ones fails with @p error (ENOMEM, EPERM, ...), once. */
