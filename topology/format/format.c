@@ -9,6 +9,8 @@
 
 /* A new format is a file with its reader and a row here. */
 static const struct format_reader *const rows[] = {
+    &format_ibnetdiscover,
+    &format_ibsim,
     &format_archive,
 };
 
