@@ -197,20 +197,15 @@ void json_unsigned(struct text *text, const char *key, uint64_t value)
     text_add(text, "%llu", (unsigned long long)value);
 }
 
-/* The fewest digits that read back as the same double; 17 always do (IEEE 754-2019, 5.12.2). */
-void json_number(struct text *text, const char *key, double value)
+/* 17 digits always read back as the same double (IEEE 754-2019, 5.12.2). */
+void text_add_number(struct text *text, double value)
 {
-    json_member(text, key);
-    if (!isfinite(value)) {
-        text_append(text, "null", 4);
-        return;
-    }
     char digits[64];
     for (int precision = 15; precision <= 17; precision++) {
         snprintf(digits, sizeof digits, "%.*g", precision, value);
         if (strtod(digits, NULL) == value) break;
     }
-    /* printf() writes the decimal point of the program's locale, of whatever length; JSON knows one. */
+    /* printf() writes the decimal point of the program's locale, of whatever length. */
     size_t whole = strspn(digits, "+-0123456789e");
     text_append(text, digits, whole);
     size_t point = strcspn(digits + whole, "0123456789");
@@ -218,6 +213,15 @@ void json_number(struct text *text, const char *key, double value)
         text_append(text, ".", 1);
         text_append(text, digits + whole + point, strlen(digits + whole + point));
     }
+}
+
+void json_number(struct text *text, const char *key, double value)
+{
+    json_member(text, key);
+    if (isfinite(value))
+        text_add_number(text, value);
+    else
+        text_append(text, "null", 4);
 }
 
 void json_bool(struct text *text, const char *key, bool value)

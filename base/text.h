@@ -22,6 +22,8 @@ struct text {
 };
 
 __attribute__((format(printf, 2, 3))) void text_add(struct text *text, const char *format, ...);
+/* A finite number, as few digits as read back as the same value, with a point whatever locale the program set. */
+void text_add_number(struct text *text, double value);
 /* The string, which the caller frees; "" when nothing was added; NULL when out of memory. @p text is then empty. */
 char *text_take(struct text *text);
 void text_free(struct text *text);

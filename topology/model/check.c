@@ -89,7 +89,7 @@ static bool joins_kinds(enum link_kind kind, enum node_kind from, enum node_kind
     return ((one & BIT(from)) && (other & BIT(to))) || ((one & BIT(to)) && (other & BIT(from)));
 }
 
-static weft_status link_check(const weft_topology *topology, uint32_t index, struct diagnostic *diagnostic)
+weft_status topology_check_link(const weft_topology *topology, uint32_t index, struct diagnostic *diagnostic)
 {
     const struct topology_link *link = &topology->links[index];
     if (link->kind >= LINK_KIND_COUNT)
@@ -183,6 +183,17 @@ static weft_status rdma_check(const struct topology_node *node, struct diagnosti
     return WEFT_OK;
 }
 
+weft_status topology_check_node(const weft_topology *topology, uint32_t index, struct diagnostic *diagnostic)
+{
+    const struct topology_node *node = &topology->nodes[index];
+    weft_status status = node_check(topology, index, diagnostic);
+    if (!status && nests_too_deep(topology, index))
+        status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s is nested more than %d deep", node->name, NESTING_MAX);
+    if (!status && (!figure_is_sound(node->port_bandwidth) || !figure_is_sound(node->port_latency)))
+        status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s has an unsound port bandwidth or latency", node->name);
+    return status ? status : rdma_check(node, diagnostic);
+}
+
 static bool nodes_exist(const weft_topology *topology, const uint32_t *nodes, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -218,18 +229,10 @@ weft_status topology_check(const weft_topology *topology, struct diagnostic *dia
     if (topology->failed)
         return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "ran out of memory while the topology was built");
     weft_status status = WEFT_OK;
-    for (uint32_t i = 0; i < topology->node_count && !status; i++) {
-        status = node_check(topology, i, diagnostic);
-        if (!status && nests_too_deep(topology, i))
-            status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s is nested more than %d deep", topology->nodes[i].name,
-                              NESTING_MAX);
-        if (!status &&
-            (!figure_is_sound(topology->nodes[i].port_bandwidth) || !figure_is_sound(topology->nodes[i].port_latency)))
-            status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s has an unsound port bandwidth or latency",
-                              topology->nodes[i].name);
-        if (!status) status = rdma_check(&topology->nodes[i], diagnostic);
-    }
-    for (uint32_t i = 0; i < topology->link_count && !status; i++) status = link_check(topology, i, diagnostic);
+    for (uint32_t i = 0; i < topology->node_count && !status; i++)
+        status = topology_check_node(topology, i, diagnostic);
+    for (uint32_t i = 0; i < topology->link_count && !status; i++)
+        status = topology_check_link(topology, i, diagnostic);
     if (!status) status = names_check(topology, diagnostic);
     if (!status) status = devices_check(topology, diagnostic);
     if (!status) status = matrices_and_channels_check(topology, diagnostic);

@@ -272,6 +272,10 @@ uint64_t topology_hash(const weft_topology *topology);
 /* Compared without a hash: all that topology_hash() covers. False when out of memory. */
 bool topology_equal(const weft_topology *one, const weft_topology *other);
 
+/* The checks of one node or link alone, for a reader that can still say where it read it. */
+weft_status topology_check_node(const weft_topology *topology, uint32_t node, struct diagnostic *diagnostic);
+weft_status topology_check_link(const weft_topology *topology, uint32_t link, struct diagnostic *diagnostic);
+
 /* The links at @p node of a sealed topology: *count link indices, owned by the topology. */
 const uint32_t *topology_links_of(const weft_topology *topology, uint32_t node, uint32_t *count);
 /* The host that contains @p node, itself included; TOPOLOGY_NONE for a switch outside of hosts. */
