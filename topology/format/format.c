@@ -7,12 +7,10 @@
 
 #include "topology/format/format_internal.h"
 
-/* A new format is a file with its reader and a row here. */
-static const struct format_reader *const rows[] = {
-    &format_ibnetdiscover,
-    &format_ibsim,
-    &format_archive,
-};
+/* A new format is a file with its reader and a row in the header. */
+#define ROW(word) &format_##word,
+static const struct format_reader *const rows[] = {FORMATS_READ(ROW) FORMATS_FOREIGN(ROW)};
+#undef ROW
 
 const struct format_reader *const *format_readers(size_t *count)
 {
@@ -71,9 +69,8 @@ weft_status topology_read(const char *name, const uint8_t *bytes, size_t size, w
         return format_error(&source, (struct place){0}, diagnostic, "is in no known format; expected one of %s",
                             readable_titles(titles, sizeof titles));
     if (!reader->read)
-        return diagnose(diagnostic, WEFT_UNSUPPORTED,
-                        "%s: is %s, which does not describe a topology; expected one of %s", name, reader->title,
-                        readable_titles(titles, sizeof titles));
+        return diagnose(diagnostic, WEFT_UNSUPPORTED, "%s: is %s; expected a description of machines or of a fabric",
+                        name, reader->title);
     weft_topology *built = topology_new();
     if (!built) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to read %s", name);
     weft_status status = reader->read(&source, built, diagnostic);

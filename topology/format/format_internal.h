@@ -9,11 +9,38 @@
 
 #include "topology/format/format.h"
 
-/* One per file of this folder. */
-extern const struct format_reader format_weft_yaml, format_nccl_topology, format_nccl_graph, format_hwloc_xml,
-    format_ibnetdiscover, format_ibsim, format_slurm_conf, format_slurm_yaml, format_nvidia_smi;
+/* Those that are read, one per file of this folder: format_ibsim is ibsim.c's. */
+#define FORMATS_READ(X)                                                                                                \
+    X(ibnetdiscover)                                                                                                   \
+    X(ibsim)
 /* Those of foreign.c, refused by name. */
-extern const struct format_reader format_archive;
+#define FORMATS_FOREIGN(X)                                                                                             \
+    X(archive)                                                                                                         \
+    X(manual_page)                                                                                                     \
+    X(restructured_text)                                                                                               \
+    X(lstopo_console)                                                                                                  \
+    X(ibutils_topology)                                                                                                \
+    X(ibutils_system)                                                                                                  \
+    X(ibdiagnet_links)                                                                                                 \
+    X(forwarding_tables)                                                                                               \
+    X(ibnetdiscover_ports)                                                                                             \
+    X(ibnetdiscover_list)                                                                                              \
+    X(iblinkinfo)                                                                                                      \
+    X(astra_sim_network)                                                                                               \
+    X(astra_sim_system)                                                                                                \
+    X(htsim_topology)                                                                                                  \
+    X(goal_schedule)                                                                                                   \
+    X(taccl_profile)                                                                                                   \
+    X(taccl_sketch)                                                                                                    \
+    X(slurm_settings)                                                                                                  \
+    X(rocm_smi)                                                                                                        \
+    X(nvidia_smi_status)                                                                                               \
+    X(table)                                                                                                           \
+    X(prose)
+#define FORMAT_DECLARE(word) extern const struct format_reader format_##word;
+FORMATS_READ(FORMAT_DECLARE)
+FORMATS_FOREIGN(FORMAT_DECLARE)
+#undef FORMAT_DECLARE
 
 /* A piece of the source, not terminated. */
 struct span {
