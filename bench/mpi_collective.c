@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * MPI's side of bench/peers: time one collective of float32, out of place, as weft-perf times weft's.
+ *
+ * usage: mpi_collective COLLECTIVE BEGIN_BYTES END_BYTES FACTOR [ITERATIONS]   under mpirun; prints lines `bytes
+ * time_us`
+ *
+ * Bytes are weft-perf's: of the whole message, which for all_gather, reduce_scatter, gather, scatter and all_to_all is
+ * rank_count blocks. time_us is the median over iterations of the slowest rank's time for one call after a barrier.
+ * Warm-up, buffers and the number of iterations where none is given are weft-perf's too: 10 calls below 1 MiB and else
+ * 2, ordinary pages, and as many iterations as fit 0.15 s, but 5 to 2000.
+ */
+#include <mpi.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ITERATIONS_LEAST = 5, ITERATIONS_MOST = 2000, WARMUP_SMALL = 10, WARMUP_LARGE = 2, SMALL_BYTES = 1 << 20 };
+static const double row_time_s = 0.15;
+
+struct bench;
+struct collective {
+    const char *name;
+    bool in_blocks; /* the message is rank_count equal blocks, and what is left over is left out */
+    void (*call)(const struct bench *bench, int count);             /* count of floats: of a block, or of the message */
+    bool (*right)(const struct bench *bench, int count, int index); /* is what was received there right? */
+};
+
+struct bench {
+    int rank, rank_count;
+    const struct collective *collective;
+    uint64_t begin_bytes, end_bytes, factor, iterations; /* iterations 0: as many as fit row_time_s */
+    float *send, *recv;
+    double *times_s;
+};
+
+/* What rank @p rank sends at @p index: small whole numbers, of which every order of adding gives the same float. */
+static float sent(int rank, int index)
+{
+    return (float)(rank + index % 1000);
+}
+
+static float sum_at(const struct bench *bench, int index)
+{
+    return (float)(bench->rank_count * (bench->rank_count - 1) / 2 + bench->rank_count * (index % 1000));
+}
+
+static void all_reduce(const struct bench *bench, int count)
+{
+    MPI_Allreduce(bench->send, bench->recv, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+}
+
+static bool all_reduce_right(const struct bench *bench, int count, int index)
+{
+    return index >= count || bench->recv[index] == sum_at(bench, index);
+}
+
+static void reduce(const struct bench *bench, int count)
+{
+    MPI_Reduce(bench->send, bench->recv, count, MPI_FLOAT, MPI_SUM, 0, MPI_COMM_WORLD);
+}
+
+static bool reduce_right(const struct bench *bench, int count, int index)
+{
+    return bench->rank != 0 || all_reduce_right(bench, count, index);
+}
+
+static void reduce_scatter(const struct bench *bench, int count)
+{
+    MPI_Reduce_scatter_block(bench->send, bench->recv, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+}
+
+static bool reduce_scatter_right(const struct bench *bench, int count, int index)
+{
+    return index >= count || bench->recv[index] == sum_at(bench, bench->rank * count + index);
+}
+
+static void all_gather(const struct bench *bench, int count)
+{
+    MPI_Allgather(bench->send, count, MPI_FLOAT, bench->recv, count, MPI_FLOAT, MPI_COMM_WORLD);
+}
+
+static bool all_gather_right(const struct bench *bench, int count, int index)
+{
+    return bench->recv[index] == sent(index / count, index % count);
+}
+
+static void gather(const struct bench *bench, int count)
+{
+    MPI_Gather(bench->send, count, MPI_FLOAT, bench->recv, count, MPI_FLOAT, 0, MPI_COMM_WORLD);
+}
+
+static bool gather_right(const struct bench *bench, int count, int index)
+{
+    return bench->rank != 0 || all_gather_right(bench, count, index);
+}
+
+static void scatter(const struct bench *bench, int count)
+{
+    MPI_Scatter(bench->send, count, MPI_FLOAT, bench->recv, count, MPI_FLOAT, 0, MPI_COMM_WORLD);
+}
+
+static bool scatter_right(const struct bench *bench, int count, int index)
+{
+    return index >= count || bench->recv[index] == sent(0, bench->rank * count + index);
+}
+
+static void all_to_all(const struct bench *bench, int count)
+{
+    MPI_Alltoall(bench->send, count, MPI_FLOAT, bench->recv, count, MPI_FLOAT, MPI_COMM_WORLD);
+}
+
+static bool all_to_all_right(const struct bench *bench, int count, int index)
+{
+    return bench->recv[index] == sent(index / count, bench->rank * count + index % count);
+}
+
+/* MPI's broadcast has one buffer: the root's is the send buffer, as it would be for a caller that had the two. */
+static void broadcast(const struct bench *bench, int count)
+{
+    MPI_Bcast(bench->rank == 0 ? bench->send : bench->recv, count, MPI_FLOAT, 0, MPI_COMM_WORLD);
+}
+
+static bool broadcast_right(const struct bench *bench, int count, int index)
+{
+    return bench->rank == 0 || index >= count || bench->recv[index] == sent(0, index);
+}
+
+static void barrier(const struct bench *bench, int count)
+{
+    (void)bench;
+    (void)count;
+    MPI_Barrier(MPI_COMM_WORLD);
+}
+
+static bool barrier_right(const struct bench *bench, int count, int index)
+{
+    (void)bench;
+    (void)count;
+    (void)index;
+    return true;
+}
+
+static const struct collective collectives[] = {
+    {"all_reduce", false, all_reduce, all_reduce_right},
+    {"reduce", false, reduce, reduce_right},
+    {"reduce_scatter", true, reduce_scatter, reduce_scatter_right},
+    {"all_gather", true, all_gather, all_gather_right},
+    {"gather", true, gather, gather_right},
+    {"scatter", true, scatter, scatter_right},
+    {"all_to_all", true, all_to_all, all_to_all_right},
+    {"broadcast", false, broadcast, broadcast_right},
+    {"barrier", false, barrier, barrier_right},
+};
+
+static void fail(const struct bench *bench, const char *what)
+{
+    fprintf(stderr, "mpi_collective: rank %d: %s\n", bench->rank, what);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+}
+
+static bool arguments_read(struct bench *bench, int argc, char **argv)
+{
+    uint64_t *const fields[] = {&bench->begin_bytes, &bench->end_bytes, &bench->factor, &bench->iterations};
+    if (argc < 5 || argc > 6) return false;
+    for (size_t i = 0; i < sizeof collectives / sizeof *collectives; i++)
+        if (!strcmp(argv[1], collectives[i].name)) bench->collective = &collectives[i];
+    for (int i = 2; i < argc; i++) {
+        char *end;
+        *fields[i - 2] = strtoull(argv[i], &end, 10);
+        if (end == argv[i] || *end) return false;
+    }
+    return bench->collective && bench->begin_bytes <= bench->end_bytes && bench->factor > 1 &&
+           bench->end_bytes / sizeof(float) <= INT32_MAX;
+}
+
+static void buffers_create(struct bench *bench)
+{
+    size_t bytes = bench->end_bytes + sizeof(float), count = bytes / sizeof(float);
+    bench->send = malloc(bytes);
+    bench->recv = malloc(bytes);
+    bench->times_s = calloc(bench->iterations ? bench->iterations : ITERATIONS_MOST, sizeof *bench->times_s);
+    if (!bench->send || !bench->recv || !bench->times_s) fail(bench, "no memory");
+    for (size_t i = 0; i < count; i++) {
+        bench->send[i] = sent(bench->rank, (int)i);
+        bench->recv[i] = -1;
+    }
+}
+
+static void buffers_destroy(struct bench *bench)
+{
+    free(bench->send);
+    free(bench->recv);
+    free(bench->times_s);
+}
+
+/* The floats that a call is told of for a message of @p bytes. */
+static int call_count(const struct bench *bench, uint64_t bytes)
+{
+    uint64_t count = bytes / sizeof(float);
+    return (int)(bench->collective->in_blocks ? count / (uint64_t)bench->rank_count : count);
+}
+
+static double call_timed(const struct bench *bench, int count)
+{
+    MPI_Barrier(MPI_COMM_WORLD);
+    double begin_s = MPI_Wtime();
+    bench->collective->call(bench, count);
+    return MPI_Wtime() - begin_s;
+}
+
+static void result_check(const struct bench *bench, int count)
+{
+    int all = bench->collective->in_blocks ? count * bench->rank_count : count;
+    for (int i = 0; i < all; i++)
+        if (!bench->collective->right(bench, count, i)) fail(bench, "wrong result");
+}
+
+/* All ranks must do the same number of calls, so it follows from the slowest rank's warm-up. */
+static uint64_t warm_up(const struct bench *bench, uint64_t bytes)
+{
+    int calls = bytes < SMALL_BYTES ? WARMUP_SMALL : WARMUP_LARGE;
+    double begin_s = MPI_Wtime();
+    for (int i = 0; i < calls; i++) call_timed(bench, call_count(bench, bytes));
+    double each_s = (MPI_Wtime() - begin_s) / calls, slowest_s;
+    MPI_Allreduce(&each_s, &slowest_s, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    if (bench->iterations) return bench->iterations;
+    double fitting = row_time_s / slowest_s;
+    if (fitting < ITERATIONS_LEAST) return ITERATIONS_LEAST;
+    return fitting < ITERATIONS_MOST ? (uint64_t)fitting : ITERATIONS_MOST;
+}
+
+static int compare_times(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+static void size_measure(const struct bench *bench, uint64_t bytes)
+{
+    double *times_s = bench->times_s;
+    int count = call_count(bench, bytes);
+    uint64_t iterations = warm_up(bench, bytes);
+    for (uint64_t i = 0; i < iterations; i++) times_s[i] = call_timed(bench, count);
+    MPI_Allreduce(MPI_IN_PLACE, times_s, (int)iterations, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    result_check(bench, count);
+    if (bench->rank != 0) return;
+    qsort(times_s, iterations, sizeof *times_s, compare_times);
+    double median_s = (times_s[(iterations - 1) / 2] + times_s[iterations / 2]) / 2;
+    printf("%llu %.3f\n", (unsigned long long)bytes, median_s * 1e6);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench bench = {0};
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &bench.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &bench.rank_count);
+    if (!arguments_read(&bench, argc, argv))
+        fail(&bench, "expected COLLECTIVE BEGIN_BYTES END_BYTES FACTOR [ITERATIONS]");
+    buffers_create(&bench);
+    for (uint64_t bytes = bench.begin_bytes; bytes <= bench.end_bytes; bytes *= bench.factor) {
+        size_measure(&bench, bytes);
+        if (bytes == 0) break;
+    }
+    buffers_destroy(&bench);
+    MPI_Finalize();
+    return 0;
+}
