@@ -14,17 +14,6 @@ static int refuse(int error)
 
 /* ---- Queue pairs ---- */
 
-int cm_qp_to_init(struct cm_id *id)
-{
-    struct ibv_qp_attr attr = {
-        .qp_state = IBV_QPS_INIT,
-        .port_num = id->base.port_num,
-        .qp_access_flags = IBV_ACCESS_REMOTE_WRITE,
-    };
-    return mock_modify_qp(mock_container(id->base.qp, struct mock_qp, base), &attr,
-                          IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
-}
-
 /* The last RoCE v2 GID of the address's family: its own, as the link-local one comes first. */
 static uint8_t gid_index_of(const struct cm_id *id)
 {
@@ -33,29 +22,56 @@ static uint8_t gid_index_of(const struct cm_id *id)
     return (uint8_t)(six && id->device->config.ports[port].ipv4 ? 5 : 3);
 }
 
+/* What the connection says of a queue pair's next state; the mask, or 0 where it cannot say yet. */
+static int qp_attr_fill(const struct cm_id *id, enum ibv_qp_state state, struct ibv_qp_attr *attr)
+{
+    *attr = (struct ibv_qp_attr){.qp_state = state};
+    if (!id->device) return 0;
+    if (state == IBV_QPS_INIT) {
+        attr->port_num = id->base.port_num;
+        attr->qp_access_flags = IBV_ACCESS_REMOTE_WRITE;
+        return IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS;
+    }
+    if (!id->remote_qp_num) return 0;
+    if (state == IBV_QPS_RTR) {
+        attr->path_mtu = IBV_MTU_4096;
+        attr->dest_qp_num = id->remote_qp_num;
+        attr->ah_attr = (struct ibv_ah_attr){
+            .is_global = 1,
+            .port_num = id->base.port_num,
+            .grh = {.hop_limit = 64, .traffic_class = id->traffic_class, .sgid_index = gid_index_of(id)},
+        };
+        return IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+               IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
+    }
+    if (state != IBV_QPS_RTS) return 0;
+    attr->timeout = id->ack_timeout;
+    attr->retry_cnt = id->retry_count;
+    attr->rnr_retry = id->rnr_retry;
+    return IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+           IBV_QP_MAX_QP_RD_ATOMIC;
+}
+
+static int qp_move(struct cm_id *id, enum ibv_qp_state state)
+{
+    struct ibv_qp_attr attr;
+    int mask = qp_attr_fill(id, state, &attr);
+    return mask ? mock_modify_qp(mock_container(id->base.qp, struct mock_qp, base), &attr, mask) : EINVAL;
+}
+
 int cm_qp_to_rts(struct cm_id *id)
 {
-    struct mock_qp *qp = mock_container(id->base.qp, struct mock_qp, base);
-    struct ibv_qp_attr attr = {
-        .qp_state = IBV_QPS_RTR,
-        .path_mtu = IBV_MTU_4096,
-        .dest_qp_num = id->remote_qp_num,
-        .min_rnr_timer = 12,
-        .ah_attr = {.is_global = 1,
-                    .port_num = id->base.port_num,
-                    .grh = {.hop_limit = 64, .traffic_class = id->traffic_class, .sgid_index = gid_index_of(id)}},
-    };
-    int error = mock_modify_qp(qp, &attr,
-                               IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-                                   IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-    if (error) return error;
-    attr.qp_state = IBV_QPS_RTS;
-    attr.timeout = id->ack_timeout;
-    attr.retry_cnt = id->retry_count;
-    attr.rnr_retry = id->rnr_retry;
-    return mock_modify_qp(qp, &attr,
-                          IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-                              IBV_QP_MAX_QP_RD_ATOMIC);
+    int error = qp_move(id, IBV_QPS_RTR);
+    return error ? error : qp_move(id, IBV_QPS_RTS);
+}
+
+int rdma_init_qp_attr(struct rdma_cm_id *base, struct ibv_qp_attr *attr, int *mask)
+{
+    mock_lock();
+    *mask = qp_attr_fill(cm_of(base), attr->qp_state, attr);
+    if (!*mask) return refuse(EINVAL);
+    mock_unlock();
+    return 0;
 }
 
 int rdma_create_qp(struct rdma_cm_id *base, struct ibv_pd *pd, struct ibv_qp_init_attr *init)
@@ -71,7 +87,7 @@ int rdma_create_qp(struct rdma_cm_id *base, struct ibv_pd *pd, struct ibv_qp_ini
     base->pd = pd;
     base->send_cq = init->send_cq;
     base->recv_cq = init->recv_cq;
-    error = cm_qp_to_init(id);
+    error = qp_move(id, IBV_QPS_INIT);
     if (error) {
         mock_destroy_qp(mock_container(qp, struct mock_qp, base));
         base->qp = NULL;
@@ -213,8 +229,20 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
     } else {
         peer->remote_qp_num = id->own_qp_num;
         peer->rnr_retry = wishes->rnr_retry_count;
-        cm_announce(peer, RDMA_CM_EVENT_ESTABLISHED, 0, wishes->private_data, wishes->private_data_len, CM_REPLY_BYTES);
+        /* One whose queue pair is not rdma_cm's goes on with rdma_establish(). */
+        cm_announce(peer, peer->base.qp ? RDMA_CM_EVENT_ESTABLISHED : RDMA_CM_EVENT_CONNECT_RESPONSE, 0,
+                    wishes->private_data, wishes->private_data_len, CM_REPLY_BYTES);
     }
+    mock_unlock();
+    return 0;
+}
+
+int rdma_establish(struct rdma_cm_id *base)
+{
+    struct cm_id *id = cm_of(base);
+    mock_lock();
+    if (base->qp || id->state != CM_REQUEST_SENT || !id->peer || !id->remote_qp_num) return refuse(EINVAL);
+    cm_established(id);
     mock_unlock();
     return 0;
 }

@@ -75,22 +75,26 @@ void cm_announce(struct cm_id *id, enum rdma_cm_event_type type, int status, con
     channel_push(mock_container(id->base.channel, struct cm_channel, base), event);
 }
 
+void cm_established(struct cm_id *id)
+{
+    id->state = CM_CONNECTED;
+    if (!id->peer || id->peer->state != CM_REPLY_SENT) return;
+    id->peer->state = CM_CONNECTED;
+    cm_announce(id->peer, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, 0, 0);
+}
+
 /* The connecting side's library brings its queue pair up when the program fetches the answer, not before. */
 static void finish_connecting(struct cm_id *id, struct cm_event *event)
 {
     if (id->state != CM_REQUEST_SENT) return;
-    int error = id->base.qp ? cm_qp_to_rts(id) : 0;
+    int error = cm_qp_to_rts(id);
     if (error) {
         event->event.event = RDMA_CM_EVENT_CONNECT_ERROR;
         event->event.status = -error;
         cm_part(id);
         return;
     }
-    id->state = CM_CONNECTED;
-    if (id->peer && id->peer->state == CM_REPLY_SENT) {
-        id->peer->state = CM_CONNECTED;
-        cm_announce(id->peer, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, 0, 0);
-    }
+    cm_established(id);
 }
 
 int rdma_get_cm_event(struct rdma_event_channel *base, struct rdma_cm_event **out)

@@ -59,9 +59,10 @@ struct cm_id *cm_of(struct rdma_cm_id *id);
 struct cm_id *cm_next(struct cm_id *id);
 void cm_announce(struct cm_id *id, enum rdma_cm_event_type type, int status, const void *private_data,
                  size_t given_bytes, size_t shown_bytes);
-/* Move the queue pair of @p id on; an errno. */
-int cm_qp_to_init(struct cm_id *id);
+/* Bring the queue pair of @p id up; an errno. */
 int cm_qp_to_rts(struct cm_id *id);
+/* The connecting side has what it needs: both are connected. */
+void cm_established(struct cm_id *id);
 /* The address of a device's port; NULL: there is none. */
 struct mock_device *cm_device_at(const struct sockaddr *address, uint8_t *port);
 bool cm_same_host_address(const struct sockaddr *a, const struct sockaddr *b);

@@ -131,10 +131,11 @@ void mockverbs_event_device(const char *device, uint8_t port, enum ibv_event_typ
     X(QUERY_DEVICE)                                                                                                    \
     X(QUERY_PORT)                                                                                                      \
     X(QUERY_GID)                                                                                                       \
-    X(ALLOC_PD) X(REG_MR) X(DEREG_MR) X(CREATE_CHANNEL) X(CREATE_CQ) X(REQ_NOTIFY) X(POLL_CQ) X(CREATE_QP)             \
-        X(MODIFY_QP) X(POST_SEND) X(POST_RECEIVE) X(FORK_INIT) X(CM_CREATE_CHANNEL) X(CM_CREATE_ID) X(CM_BIND)         \
-            X(CM_LISTEN) X(CM_RESOLVE_ADDRESS) X(CM_RESOLVE_ROUTE) X(CM_CREATE_QP) X(CM_CONNECT) X(CM_ACCEPT)          \
-                X(CM_REJECT) X(CM_DISCONNECT) X(CM_SET_OPTION)
+    X(ALLOC_PD)                                                                                                        \
+    X(REG_MR) X(DEREG_MR) X(CREATE_CHANNEL) X(CREATE_CQ) X(REQ_NOTIFY) X(POLL_CQ) X(CREATE_QP) X(MODIFY_QP)            \
+        X(POST_SEND) X(POST_RECEIVE) X(FORK_INIT) X(CM_CREATE_CHANNEL) X(CM_CREATE_ID) X(CM_BIND) X(CM_LISTEN)         \
+            X(CM_RESOLVE_ADDRESS) X(CM_RESOLVE_ROUTE) X(CM_CREATE_QP) X(CM_CONNECT) X(CM_ACCEPT) X(CM_REJECT)          \
+                X(CM_DISCONNECT) X(CM_SET_OPTION)
 #define MOCKVERBS_CALL_NAME(call) MOCKVERBS_##call,
 enum mockverbs_call { MOCKVERBS_CALLS(MOCKVERBS_CALL_NAME) MOCKVERBS_CALL_COUNT };
 /* The call after the next @p after ones fails with @p error (ENOMEM, EPERM, ...), once. */
