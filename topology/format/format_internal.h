@@ -12,7 +12,9 @@
 /* Those that are read, one per file of this folder: format_ibsim is ibsim.c's. */
 #define FORMATS_READ(X)                                                                                                \
     X(ibnetdiscover)                                                                                                   \
-    X(ibsim)
+    X(ibsim)                                                                                                           \
+    X(slurm_conf)                                                                                                      \
+    X(slurm_yaml)
 /* Those of foreign.c, refused by name. */
 #define FORMATS_FOREIGN(X)                                                                                             \
     X(archive)                                                                                                         \
