@@ -19,6 +19,19 @@ weft_status transport_arm_unsupported(struct endpoint *endpoint, int *fd)
     return WEFT_UNSUPPORTED;
 }
 
+weft_status transport_memory_register_unsupported(struct endpoint *endpoint, void *address, size_t bytes,
+                                                  void **registration, struct diagnostic *diagnostic)
+{
+    (void)address, (void)bytes, (void)registration;
+    return diagnose(diagnostic, WEFT_UNSUPPORTED, "%s registers no memory: it copies from anywhere",
+                    endpoint->ops->name);
+}
+
+void transport_memory_deregister_none(struct endpoint *endpoint, void *registration)
+{
+    (void)endpoint, (void)registration;
+}
+
 bool transport_put_fits(const struct connection *connection, const struct put *put)
 {
     /* Never offset + bytes: a caller's arithmetic gone wrong gives offsets near 2^64. */

@@ -29,6 +29,8 @@
 #include <stdint.h>
 #include <weft/types.h>
 
+#include "base/diagnostic.h"
+
 /*
  * How an endpoint reaches a peer before the transport itself can: a connected, authenticated, non-blocking stream
  * socket (Unix domain where both share a host). Both sides ask, as often as they need sockets; the lower rank dials, and
@@ -90,6 +92,9 @@ struct transport_ops {
     weft_status (*quiesce)(struct connection *);
     size_t (*poll)(struct endpoint *, struct event *, size_t max, uint64_t now_ns);
     weft_status (*arm)(struct endpoint *, int *fd);
+    weft_status (*memory_register)(struct endpoint *, void *address, size_t bytes, void **registration,
+                                   struct diagnostic *);
+    void (*memory_deregister)(struct endpoint *, void *registration);
 };
 
 /* Every backend's endpoint and connection begin with these. */
@@ -182,6 +187,23 @@ static inline weft_status endpoint_arm(struct endpoint *endpoint, int *fd)
     return endpoint->ops->arm(endpoint, fd);
 }
 
+/*
+ * Make the endpoint's devices able to read @p bytes at @p address, so that puts from there need no copy. May block, and
+ * allocates; the memory has to stay until endpoint_memory_deregister(), and that until the puts from it are complete.
+ * Puts find the registration through what the backend was given at creation. Thread: any, beside the endpoint's own.
+ * Errors: WEFT_UNSUPPORTED (nothing to gain: sources need no registration), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (such
+ * as locked memory), WEFT_INVALID_ARGUMENT (no memory there), WEFT_SYSTEM_ERROR.
+ */
+static inline weft_status endpoint_memory_register(struct endpoint *endpoint, void *address, size_t bytes,
+                                                   void **registration, struct diagnostic *diagnostic)
+{
+    return endpoint->ops->memory_register(endpoint, address, bytes, registration, diagnostic);
+}
+static inline void endpoint_memory_deregister(struct endpoint *endpoint, void *registration)
+{
+    endpoint->ops->memory_deregister(endpoint, registration);
+}
+
 /* All connections must have been disconnected. NULL is allowed. */
 static inline void endpoint_destroy(struct endpoint *endpoint)
 {
@@ -192,6 +214,9 @@ static inline void endpoint_destroy(struct endpoint *endpoint)
 void *transport_map_none(struct connection *connection);
 weft_status transport_quiesce_unsupported(struct connection *connection);
 weft_status transport_arm_unsupported(struct endpoint *endpoint, int *fd);
+weft_status transport_memory_register_unsupported(struct endpoint *endpoint, void *address, size_t bytes,
+                                                  void **registration, struct diagnostic *diagnostic);
+void transport_memory_deregister_none(struct endpoint *endpoint, void *registration);
 
 /* Is [offset, offset + bytes) inside the peer's region? Overflow-safe. */
 bool transport_put_fits(const struct connection *connection, const struct put *put);

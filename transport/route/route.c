@@ -67,6 +67,26 @@ static weft_status route_arm(struct endpoint *endpoint, int *fd)
     return WEFT_OK;
 }
 
+/* The one route that registers memory: two with devices of their own would each need a handle. */
+static struct endpoint *registrar(const struct route_endpoint *route)
+{
+    for (uint32_t i = 0; i < route->config.route_count; i++)
+        if (route->config.routes[i]->ops->memory_register != transport_memory_register_unsupported)
+            return route->config.routes[i];
+    return route->config.routes[0];
+}
+
+static weft_status route_memory_register(struct endpoint *endpoint, void *address, size_t bytes, void **registration,
+                                         struct diagnostic *diagnostic)
+{
+    return endpoint_memory_register(registrar(route_of(endpoint)), address, bytes, registration, diagnostic);
+}
+
+static void route_memory_deregister(struct endpoint *endpoint, void *registration)
+{
+    endpoint_memory_deregister(registrar(route_of(endpoint)), registration);
+}
+
 static void route_destroy(struct endpoint *endpoint)
 {
     struct route_endpoint *route = route_of(endpoint);
@@ -90,6 +110,8 @@ static void ops_fill(struct route_endpoint *route)
         .quiesce = transport_quiesce_unsupported,
         .poll = route_poll,
         .arm = route_arm,
+        .memory_register = route_memory_register,
+        .memory_deregister = route_memory_deregister,
     };
     size_t length = 0;
     for (uint32_t i = 0; i < route->config.route_count; i++) {

@@ -95,6 +95,8 @@ static const struct transport_ops shm_ops = {
     .quiesce = shm_quiesce,
     .poll = shm_poll,
     .arm = shm_arm,
+    .memory_register = transport_memory_register_unsupported,
+    .memory_deregister = transport_memory_deregister_none,
 };
 
 weft_status shm_endpoint_create(uint32_t rank, uint32_t rank_count, struct rendezvous rendezvous,

@@ -336,10 +336,12 @@ static void sim_endpoint_destroy(struct endpoint *base)
     free(endpoint);
 }
 
+/* No arm: a simulated rank has nothing to sleep on, whoever steps the clock wakes it. */
 #define SIM_OPS                                                                                                        \
     .endpoint_destroy = sim_endpoint_destroy, .connect = sim_connect, .connect_advance = sim_connect_advance,          \
     .disconnect = sim_disconnect, .put = sim_put, .quiesce = sim_quiesce, .poll = sim_poll,                            \
-    .arm = transport_arm_unsupported /* a simulated rank has nothing to sleep on: whoever steps the clock wakes it */
+    .arm = transport_arm_unsupported, .memory_register = transport_memory_register_unsupported,                        \
+    .memory_deregister = transport_memory_deregister_none
 
 const struct transport_ops sim_ops = {.name = "sim", SIM_OPS, .map = transport_map_none};
 const struct transport_ops sim_mapping_ops = {.name = "sim", .capabilities = TRANSPORT_MAPS, SIM_OPS, .map = sim_map};

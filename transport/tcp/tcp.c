@@ -123,6 +123,8 @@ static const struct transport_ops tcp_ops = {
     .quiesce = tcp_quiesce,
     .poll = tcp_poll,
     .arm = tcp_arm,
+    .memory_register = transport_memory_register_unsupported,
+    .memory_deregister = transport_memory_deregister_none,
 };
 
 weft_status tcp_endpoint_create(const struct tcp_config *config, struct rendezvous rendezvous,
