@@ -9,6 +9,8 @@
 
 #define PS_PER_S 1e12
 #define BUDGET_DEFAULT UINT64_C(4000000)
+/* Beyond so many messages fewer slices are simulated: the result hardly changes any more, the time it takes does. */
+#define SLICES_BUDGET UINT64_C(500000)
 /* Two lengths to which long runs are cut: far enough apart for the second to tell what one repetition more takes. */
 enum { SHORT_RUN = 8, LONG_RUN = 16 };
 enum { PATH_MAX_HOPS = 100000 };
@@ -101,17 +103,16 @@ static weft_status path_collect(const struct walk *walk, struct prediction *pred
     uint32_t kept = count < PATH_MAX_HOPS ? count : PATH_MAX_HOPS, place = count;
     prediction->path = calloc((size_t)kept + 1, sizeof *prediction->path);
     if (!prediction->path) return WEFT_OUT_OF_MEMORY;
-    double later_s = -1;
     for (uint32_t record = last; record != SIMULATION_NONE;) {
         const struct simulation_record *at = simulation_record(walk->simulation, record);
         struct predict_hop hop = hop_of(walk, at);
         if (--place < kept) prediction->path[place] = hop;
-        /* What follows may have started while this one's last bytes were still under way. */
-        double end_s = later_s >= 0 && later_s < hop.end_s ? later_s : hop.end_s;
-        prediction->path_transfer_s += end_s > hop.begin_s ? end_s - hop.begin_s : 0;
-        prediction->path_latency_s += hop.begin_s > hop.start_s ? hop.begin_s - hop.start_s : 0;
-        later_s = hop.begin_s > hop.start_s ? hop.start_s : hop.begin_s;
         record = at->cause;
+        double before_s =
+            record == SIMULATION_NONE ? 0 : (double)simulation_record(walk->simulation, record)->end_ps / PS_PER_S;
+        double begin_s = hop.begin_s > before_s ? hop.begin_s : before_s;
+        prediction->path_latency_s += begin_s - before_s;
+        prediction->path_transfer_s += hop.end_s - begin_s;
     }
     prediction->path_count = kept;
     return WEFT_OK;
@@ -120,7 +121,7 @@ static weft_status path_collect(const struct walk *walk, struct prediction *pred
 /* Load, and see how many slices the budget leaves. */
 static weft_status walk_fit(struct walk *walk, struct diagnostic *diagnostic)
 {
-    uint64_t budget = walk->request->message_budget;
+    uint64_t budget = walk->request->message_budget < SLICES_BUDGET ? walk->request->message_budget : SLICES_BUDGET;
     for (;;) {
         weft_status status = walk_load(walk, diagnostic);
         if (status != WEFT_OK || walk->messages <= budget || walk->slices <= 1 || walk->forced_slices) return status;
@@ -232,8 +233,8 @@ void prediction_method(const struct prediction *prediction, char text[160])
         snprintf(text, 160, "coarse: runs of equal steps cut to %d and %d and drawn out, 1 slice where a run has %llu",
                  SHORT_RUN, LONG_RUN, (unsigned long long)prediction->real_slices);
     else if (prediction->slices < prediction->real_slices)
-        snprintf(text, 160, "coarse: simulated with %u slices of a chunk where a run has %llu", prediction->slices,
-                 (unsigned long long)prediction->real_slices);
+        snprintf(text, 160, "coarse: simulated with %u slice%s of a chunk where a run has %llu", prediction->slices,
+                 prediction->slices == 1 ? "" : "s", (unsigned long long)prediction->real_slices);
     else
         snprintf(text, 160, "simulated");
 }

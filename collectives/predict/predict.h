@@ -32,8 +32,8 @@ struct predict_request {
     const uint32_t *endpoints; /* a GPU or host node for each rank of the plan */
     uint64_t bytes;            /* of the message */
     uint64_t slice_bytes;      /* that a run would use; 0: 128 KiB, or for GPUs 512 KiB */
-    uint32_t slice_count;      /* slices of the largest chunk to simulate; 0: as many as there really are, if the budget
-                                  allows */
+    uint32_t slice_count;      /* slices of the largest chunk to simulate; 0: as many as there really are, while that
+                                  makes at most half a million messages */
     uint64_t message_budget;   /* messages to simulate at most; 0: 4 million */
     bool (*go_on)(void *context, double share_done); /* may be NULL; false: WEFT_DEADLINE_EXCEEDED */
     void *context;
@@ -70,7 +70,7 @@ struct prediction {
     uint32_t load_count;
     struct predict_hop *path; /* the critical path, in order of time */
     uint32_t path_count;
-    double path_latency_s, path_transfer_s; /* how its time divides: until bytes move, and while they do */
+    double path_latency_s, path_transfer_s; /* its time up to the end, until bytes move and while they do */
 };
 
 /*

@@ -13,16 +13,22 @@ enum { RECORD_BLOCK = 1 << 16 };
 enum phase { PHASE_DELAYED, PHASE_QUEUED, PHASE_FLOWING };
 
 struct activity {
-    uint64_t key_ps, order; /* in the heap: when it needs attention; first come first served within an instant */
-    uint64_t settled_ps;    /* flowing: when `left` was true */
-    double left;            /* bytes */
+    uint64_t settled_ps; /* flowing: when `left` was true */
+    double left;         /* bytes */
     uint64_t rate;
     const uint32_t *links; /* the driver's */
     uint32_t link_count;
     uint32_t lane, record, flow;
-    uint32_t place; /* in the heap */
+    uint32_t place; /* in the heap, or SIMULATION_NONE */
     uint32_t next;  /* in the lane's queue, or free */
     enum phase phase;
+};
+
+/* When an activity needs attention; first come first served within an instant. */
+struct heap_entry {
+    uint64_t key_ps;
+    uint32_t order; /* may wrap around: order within an instant is all it is for */
+    uint32_t activity;
 };
 
 struct lane {
@@ -38,12 +44,14 @@ struct simulation {
     struct lane *lanes;
     struct activity *activities;
     uint32_t activity_used, activity_capacity, first_free;
-    uint32_t *heap, heap_count;
+    struct heap_entry *heap;
+    uint32_t heap_count;
     uint32_t *flow_activity, flow_capacity; /* by the network's number */
     struct simulation_record **blocks;
     uint32_t block_count, record_count;
     uint32_t last_record;
-    uint64_t now_ps, order;
+    uint64_t now_ps;
+    uint32_t order;
     bool failed;
 };
 
@@ -111,68 +119,61 @@ static uint32_t record_add(struct simulation *simulation)
 }
 
 /* The heap: four children to a place, earliest first. */
-static bool comes_before(const struct simulation *simulation, uint32_t left, uint32_t right)
+static bool comes_before(struct heap_entry a, struct heap_entry b)
 {
-    const struct activity *a = &simulation->activities[left], *b = &simulation->activities[right];
-    return a->key_ps != b->key_ps ? a->key_ps < b->key_ps : a->order < b->order;
+    return a.key_ps != b.key_ps ? a.key_ps < b.key_ps : (int32_t)(a.order - b.order) < 0;
 }
 
-static void heap_put(struct simulation *simulation, uint32_t place, uint32_t activity)
+static void heap_put(struct simulation *simulation, uint32_t place, struct heap_entry entry)
 {
-    simulation->heap[place] = activity;
-    simulation->activities[activity].place = place;
+    simulation->heap[place] = entry;
+    simulation->activities[entry.activity].place = place;
 }
 
-static void heap_rise(struct simulation *simulation, uint32_t place)
+static void heap_rise(struct simulation *simulation, uint32_t place, struct heap_entry entry)
 {
-    uint32_t moved = simulation->heap[place];
     for (uint32_t above; place > 0; place = above) {
         above = (place - 1) / 4;
-        if (!comes_before(simulation, moved, simulation->heap[above])) break;
+        if (!comes_before(entry, simulation->heap[above])) break;
         heap_put(simulation, place, simulation->heap[above]);
     }
-    heap_put(simulation, place, moved);
+    heap_put(simulation, place, entry);
 }
 
-static void heap_sink(struct simulation *simulation, uint32_t place)
+static void heap_sink(struct simulation *simulation, uint32_t place, struct heap_entry entry)
 {
-    uint32_t moved = simulation->heap[place], count = simulation->heap_count;
+    uint32_t count = simulation->heap_count;
     for (uint32_t first; (first = 4 * place + 1) < count;) {
         uint32_t least = first, end = first + 4 < count ? first + 4 : count;
         for (uint32_t child = first + 1; child < end; child++)
-            if (comes_before(simulation, simulation->heap[child], simulation->heap[least])) least = child;
-        if (!comes_before(simulation, simulation->heap[least], moved)) break;
+            if (comes_before(simulation->heap[child], simulation->heap[least])) least = child;
+        if (!comes_before(simulation->heap[least], entry)) break;
         heap_put(simulation, place, simulation->heap[least]);
         place = least;
     }
-    heap_put(simulation, place, moved);
+    heap_put(simulation, place, entry);
 }
 
-static void heap_add(struct simulation *simulation, uint32_t activity, uint64_t key_ps)
+/* Give the activity this time, whether it had one or not. */
+static void heap_set(struct simulation *simulation, uint32_t activity, uint64_t key_ps)
 {
-    simulation->activities[activity].key_ps = key_ps;
-    simulation->activities[activity].order = simulation->order++;
-    heap_put(simulation, simulation->heap_count, activity);
-    heap_rise(simulation, simulation->heap_count++);
-}
-
-static void heap_move(struct simulation *simulation, uint32_t activity, uint64_t key_ps)
-{
-    struct activity *moved = &simulation->activities[activity];
-    bool earlier = key_ps < moved->key_ps;
-    moved->key_ps = key_ps;
-    if (earlier)
-        heap_rise(simulation, moved->place);
+    uint32_t place = simulation->activities[activity].place;
+    struct heap_entry entry = {key_ps, simulation->order++, activity};
+    if (place == SIMULATION_NONE)
+        heap_rise(simulation, simulation->heap_count++, entry);
+    else if (key_ps < simulation->heap[place].key_ps)
+        heap_rise(simulation, place, entry);
     else
-        heap_sink(simulation, moved->place);
+        heap_sink(simulation, place, entry);
 }
 
-static void heap_pop(struct simulation *simulation)
+static uint32_t heap_pop(struct simulation *simulation)
 {
-    uint32_t last = simulation->heap[--simulation->heap_count];
-    if (simulation->heap_count == 0) return;
-    heap_put(simulation, 0, last);
-    heap_sink(simulation, 0);
+    uint32_t first = simulation->heap[0].activity;
+    struct heap_entry last = simulation->heap[--simulation->heap_count];
+    if (simulation->heap_count > 0) heap_sink(simulation, 0, last);
+    simulation->activities[first].place = SIMULATION_NONE;
+    return first;
 }
 
 static uint32_t activity_take(struct simulation *simulation)
@@ -208,11 +209,12 @@ uint32_t simulation_start(struct simulation *simulation, const struct transfer *
         .lane = transfer->lane,
         .record = record,
         .flow = NETWORK_NONE,
+        .place = SIMULATION_NONE,
         .next = SIMULATION_NONE,
         .phase = PHASE_DELAYED,
     };
     uint64_t begin_ps = transfer->start_ps + transfer->delay_ps;
-    heap_add(simulation, index, begin_ps > simulation->now_ps ? begin_ps : simulation->now_ps);
+    heap_set(simulation, index, begin_ps > simulation->now_ps ? begin_ps : simulation->now_ps);
     return index;
 }
 
@@ -238,7 +240,7 @@ static void loads_end(struct simulation *simulation, const struct activity *acti
     }
 }
 
-/* Its bytes begin to move; with none, or over no link, they have moved. */
+/* Its bytes begin to move, for a time that the settling of this instant tells; with none, or over no link, for none. */
 static void activity_flow(struct simulation *simulation, uint32_t index)
 {
     struct activity *activity = &simulation->activities[index];
@@ -248,7 +250,7 @@ static void activity_flow(struct simulation *simulation, uint32_t index)
     record->begin_ps = simulation->now_ps;
     if (record->bytes == 0 || activity->link_count == 0) {
         activity->left = 0;
-        heap_add(simulation, index, simulation->now_ps);
+        heap_set(simulation, index, simulation->now_ps);
         return;
     }
     uint32_t flow = network_add(simulation->network, activity->links, activity->link_count);
@@ -264,7 +266,6 @@ static void activity_flow(struct simulation *simulation, uint32_t index)
     activity->flow = flow;
     simulation->flow_activity[flow] = index;
     loads_begin(simulation, activity);
-    heap_add(simulation, index, UINT64_MAX); /* until the rates are settled */
 }
 
 /* The delay is over: flow, or stand in line. */
@@ -328,7 +329,7 @@ static void rates_settle(struct simulation *simulation)
         activity->settled_ps = simulation->now_ps;
         /* To the nearest, so that rounding of sums cannot tear apart what ends together. */
         uint64_t takes_ps = (uint64_t)(activity->left / (double)activity->rate * PS_PER_S + 0.5);
-        heap_move(simulation, index, simulation->now_ps + takes_ps);
+        heap_set(simulation, index, simulation->now_ps + takes_ps);
     }
 }
 
@@ -336,9 +337,8 @@ static void rates_settle(struct simulation *simulation)
 static void instant_run(struct simulation *simulation)
 {
     while (simulation->heap_count > 0 && !simulation->failed) {
-        uint32_t index = simulation->heap[0];
-        if (simulation->activities[index].key_ps != simulation->now_ps) break;
-        heap_pop(simulation);
+        if (simulation->heap[0].key_ps != simulation->now_ps) break;
+        uint32_t index = heap_pop(simulation);
         if (simulation->activities[index].phase == PHASE_DELAYED)
             activity_queue(simulation, index);
         else
@@ -351,7 +351,7 @@ weft_status simulation_run(struct simulation *simulation)
 {
     uint32_t asked = 0;
     while (simulation->heap_count > 0 && !simulation->failed) {
-        simulation->now_ps = simulation->activities[simulation->heap[0]].key_ps;
+        simulation->now_ps = simulation->heap[0].key_ps;
         instant_run(simulation);
         if (simulation->config.go_on && simulation->record_count - asked >= ASK_EVERY) {
             asked = simulation->record_count;
