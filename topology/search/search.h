@@ -62,6 +62,7 @@ struct search_bound {
     uint32_t part_count;   /* 2 for a cut; 0 when there is none */
     uint32_t inside_ranks;
     struct rational bandwidth;
+    struct rational share;        /* of the message that has to cross: algbw is bandwidth / share */
     const uint32_t *part_of_rank; /* rank_count */
     const uint32_t *part_of_node; /* the topology's node_count; TOPOLOGY_NONE for what no data passes */
 };

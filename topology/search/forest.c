@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which trees for which collective. */
+#include "topology/search/all_reduce.h"
+#include "topology/search/trees.h"
+
+/* Packings of every rank's trees on the whole graph. */
+#define PACKING_RANKS 36u
+/* Column generation has a tree pair for every rank to price. */
+#define COLUMN_RANKS 24u
+
+/* The rate at which every rank (or the root) can broadcast, in capacities of the graph. */
+static struct rational rate_of(const struct search_context *context, const struct search_bound *bound, bool every_rank)
+{
+    struct rational rate = rational_divide(bound->algbw, context->graph->unit);
+    return every_rank ? rational_divide(rate, rational_make(context->graph->rank_count, 1)) : rate;
+}
+
+static weft_status one_way(struct search_context *context, bool towards_root)
+{
+    struct search_result *result = context->result;
+    bool rooted = context->request->collective == SEARCH_BROADCAST || context->request->collective == SEARCH_REDUCE;
+    uint32_t *demand = NULL;
+    if (rooted) {
+        demand = result_alloc(context, context->graph->rank_count, sizeof *demand);
+        if (!demand) return WEFT_OUT_OF_MEMORY;
+        demand[context->request->root] = 1;
+    }
+    struct tree_family family;
+    if (trees_pack(context, towards_root ? context->reversed : context->graph, towards_root, demand,
+                   rate_of(context, &result->bound, !rooted), &family))
+        trees_one_way(context, &family, towards_root, &result->forest);
+    return context->failed ? WEFT_OUT_OF_MEMORY : WEFT_OK;
+}
+
+static weft_status all_reduce(struct search_context *context)
+{
+    struct search_result *result = context->result;
+    struct cut_bound up, down;
+    weft_status status = bound_cut(context->reversed, NULL, NULL, 0, context->budget, &result->arena, &up);
+    if (!status) status = bound_cut(context->graph, NULL, NULL, 0, context->budget, &result->arena, &down);
+    if (status) return status;
+    struct tree_family up_trees, down_trees;
+    if (trees_pack(context, context->reversed, true, NULL, up.rate, &up_trees) &&
+        trees_pack(context, context->graph, false, NULL, down.rate, &down_trees))
+        trees_two_way(context, &up_trees, &down_trees, result->two_phase_bound.algbw, &result->two_phase);
+    if (context->failed) return WEFT_OUT_OF_MEMORY;
+    result->forest = result->two_phase;
+    bool reached = rational_valid(result->forest.gap) && result->forest.gap.numerator == result->forest.gap.denominator;
+    if (reached || context->graph->rank_count > COLUMN_RANKS) return WEFT_OK;
+    struct search_forest trees = {0};
+    if (all_reduce_trees(context, &trees) && trees.tree_count &&
+        (result->forest.tree_count == 0 || rational_compare(trees.algbw, result->forest.algbw) > 0))
+        result->forest = trees;
+    return context->failed ? WEFT_OUT_OF_MEMORY : WEFT_OK;
+}
+
+weft_status result_find_forest(struct search_context *context)
+{
+    if (context->graph->rank_count < 2) return WEFT_OK;
+    if (context->graph->rank_count > PACKING_RANKS) return WEFT_OK;
+    switch (context->request->collective) {
+    case SEARCH_ALL_REDUCE:
+        return all_reduce(context);
+    case SEARCH_REDUCE_SCATTER:
+    case SEARCH_REDUCE:
+        return one_way(context, true);
+    default:
+        return one_way(context, false);
+    }
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "topology/search/paths.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool rank_paths_init(struct rank_paths *paths, const struct search_flow_graph *graph)
+{
+    size_t ranks = graph->rank_count, nodes = graph->node_count;
+    *paths = (struct rank_paths){.graph = graph};
+    paths->cost = calloc(ranks * ranks + 1, sizeof *paths->cost);
+    paths->via = calloc(ranks * nodes + 1, sizeof *paths->via);
+    paths->distance = calloc(nodes + 1, sizeof *paths->distance);
+    paths->length = calloc(nodes + 1, sizeof *paths->length);
+    paths->settled = calloc(nodes + 1, sizeof *paths->settled);
+    return paths->cost && paths->via && paths->distance && paths->length && paths->settled;
+}
+
+void rank_paths_free(struct rank_paths *paths)
+{
+    free(paths->cost);
+    free(paths->via);
+    free(paths->distance);
+    free(paths->length);
+    free(paths->settled);
+    *paths = (struct rank_paths){0};
+}
+
+/* Dijkstra without a heap: a few hundred nodes, most of them with a handful of arcs. */
+static void from_rank(struct rank_paths *paths, uint32_t source, const double *prices)
+{
+    const struct search_flow_graph *graph = paths->graph;
+    uint32_t nodes = graph->node_count, *via = &paths->via[(size_t)source * nodes];
+    for (uint32_t node = 0; node < nodes; node++) {
+        paths->distance[node] = INFINITY;
+        paths->length[node] = UINT32_MAX;
+        paths->settled[node] = false;
+        via[node] = UINT32_MAX;
+    }
+    paths->distance[source] = paths->length[source] = 0;
+    while (true) {
+        uint32_t best = UINT32_MAX;
+        for (uint32_t node = 0; node < nodes; node++) {
+            if (paths->settled[node] || isinf(paths->distance[node])) continue;
+            if (best == UINT32_MAX || paths->distance[node] < paths->distance[best] ||
+                (paths->distance[node] == paths->distance[best] && paths->length[node] < paths->length[best]))
+                best = node;
+        }
+        if (best == UINT32_MAX) return;
+        paths->settled[best] = true;
+        if (best < graph->rank_count && best != source) continue; /* ranks pass nothing on here */
+        for (uint32_t i = graph->first_arc[best]; i < graph->first_arc[best + 1]; i++) {
+            uint32_t to = graph->arcs[i].to;
+            double distance = paths->distance[best] + (prices ? prices[i] : 1);
+            if (paths->settled[to] || distance > paths->distance[to] ||
+                (distance == paths->distance[to] && paths->length[best] + 1 >= paths->length[to]))
+                continue;
+            paths->distance[to] = distance;
+            paths->length[to] = paths->length[best] + 1;
+            via[to] = i;
+        }
+    }
+}
+
+void rank_paths_find(struct rank_paths *paths, const double *prices)
+{
+    uint32_t ranks = paths->graph->rank_count;
+    for (uint32_t source = 0; source < ranks; source++) {
+        from_rank(paths, source, prices);
+        memcpy(&paths->cost[(size_t)source * ranks], paths->distance, ranks * sizeof *paths->cost);
+    }
+}
+
+uint32_t rank_paths_arcs(const struct rank_paths *paths, uint32_t from, uint32_t to, uint32_t *arcs)
+{
+    const uint32_t *via = &paths->via[(size_t)from * paths->graph->node_count];
+    uint32_t count = 0;
+    for (uint32_t node = to; node != from; node = paths->graph->arcs[via[node]].from) arcs[count++] = via[node];
+    for (uint32_t i = 0; i < count / 2; i++) {
+        uint32_t arc = arcs[i];
+        arcs[i] = arcs[count - 1 - i];
+        arcs[count - 1 - i] = arc;
+    }
+    return count;
+}
