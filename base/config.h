@@ -35,6 +35,8 @@
     X(tcp_lanes, WEFT_TCP_LANES, U, "0", 0, 16, "sockets to each peer; 0 lets the transport choose")                   \
     X(tcp_buffer_bytes, WEFT_TCP_BUFFER, U, "0", 0, 64 << 20,                                                          \
       "bytes of a socket's send and receive buffers; 0 lets the kernel choose")                                        \
+    X(verbs_devices, WEFT_VERBS_DEVICES, S, "", 0, 0,                                                                  \
+      "RDMA devices to use, as mlx5_0,mlx5_1:2; \"^\" first: all but these")                                           \
     X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")     \
     X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
     X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \

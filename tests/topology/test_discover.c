@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "tests/topology/fake_sysfs.h"
 #include "topology/discover/discover.h"
 #include "topology/discover/discover_internal.h"
 #include "topology/model/model.h"
@@ -208,43 +208,6 @@ static void this_machine_is_one_host_with_cores_and_memory(void **state)
     assert_int_equal(weft_topology_discover(NULL), WEFT_INVALID_ARGUMENT);
 }
 
-/* A directory that looks like /sys; made of directories and files below one that mkdtemp() names. */
-struct fake_sysfs {
-    char root[64];
-};
-
-static void sysfs_write(const struct fake_sysfs *sysfs, const char *path, const char *content)
-{
-    char full[512];
-    snprintf(full, sizeof full, "%s/%s", sysfs->root, path);
-    for (char *slash = full + strlen(sysfs->root) + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        mkdir(full, 0700);
-        *slash = '/';
-    }
-    FILE *file = fopen(full, "w");
-    assert_non_null(file);
-    fputs(content, file);
-    fclose(file);
-}
-
-static int sysfs_setup(void **state)
-{
-    static struct fake_sysfs sysfs;
-    strcpy(sysfs.root, "/tmp/weft-sysfs-XXXXXX");
-    if (!mkdtemp(sysfs.root)) return -1;
-    *state = &sysfs;
-    return 0;
-}
-
-static int sysfs_teardown(void **state)
-{
-    const struct fake_sysfs *sysfs = *state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r %s", sysfs->root);
-    return system(command);
-}
-
 static void pci_speed_is_what_both_ends_can_do_at_the_current_width(void **state)
 {
     const struct fake_sysfs *sysfs = *state;
@@ -280,8 +243,8 @@ static void port_speed_is_reported_or_unknown(void **state)
     assert_true(figure.value == 3.125e9);
     assert_int_equal(sysfs_interface_bandwidth(sysfs->root, "eth1").source, FIGURE_UNKNOWN);
     assert_int_equal(sysfs_interface_bandwidth(sysfs->root, "eth2").source, FIGURE_UNKNOWN);
-    assert_true(sysfs_verbs_bandwidth(sysfs->root, "mlx5_0").value == 50e9);
-    assert_int_equal(sysfs_verbs_bandwidth(sysfs->root, "mlx5_1").source, FIGURE_UNKNOWN);
+    assert_true(sysfs_verbs_bandwidth(sysfs->root, "mlx5_0", 1).value == 50e9);
+    assert_int_equal(sysfs_verbs_bandwidth(sysfs->root, "mlx5_1", 1).source, FIGURE_UNKNOWN);
 }
 
 int main(void)

@@ -179,7 +179,7 @@ static struct figure port_bandwidth_of(const struct discovery *discovery, hwloc_
 {
     struct figure figure = {0};
     if (!discovery->sysfs) return figure;
-    if (verbs) figure = sysfs_verbs_bandwidth(discovery->sysfs, verbs->name);
+    if (verbs) figure = sysfs_verbs_bandwidth(discovery->sysfs, verbs->name, 1);
     if (network && figure.source == FIGURE_UNKNOWN) figure = sysfs_interface_bandwidth(discovery->sysfs, network->name);
     return figure;
 }

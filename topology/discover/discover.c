@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/config.h"
 #include "base/log.h"
 #include "topology/discover/discover_internal.h"
 
@@ -212,6 +213,9 @@ weft_status topology_from_hwloc(hwloc_topology_t hwloc, const char *sysfs, weft_
         processors_visit(&discovery, machine, host);
         devices_visit(&discovery, machine, host);
         interconnect_add(&discovery);
+        struct rdma_source source = {
+            .sysfs = sysfs, .devices = "/dev", .filter = sysfs ? config_get()->verbs_devices : NULL};
+        if (sysfs) rdma_devices_add(discovery.topology, host, &source);
     }
     status = topology_seal(discovery.topology, diagnostic);
     if (!status) {

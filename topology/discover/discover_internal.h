@@ -24,9 +24,24 @@ bool device_leads_to_one(hwloc_obj_t object);
  */
 uint32_t device_add(struct discovery *discovery, hwloc_obj_t object, uint32_t parent);
 
+/* Where to read about RDMA devices, and which of them the person wants to be used. */
+struct rdma_source {
+    const char *sysfs;   /* where /sys is mounted */
+    const char *devices; /* where /dev is */
+    const char *filter;  /* as rdma_filter_allows() takes it */
+};
+
+/*
+ * Tell the NICs of @p topology about their RDMA devices; a device without a NIC adds one to @p host. Running out of
+ * memory is remembered in the topology.
+ */
+void rdma_devices_add(weft_topology *topology, uint32_t host, const struct rdma_source *source);
+
+/* First line of a file, without its end; false when there is none. */
+__attribute__((format(printf, 3, 4))) bool sysfs_line(char *line, size_t size, const char *format, ...);
 /* Generation (1 to 6) and width that a PCI function and the port above it agree on; false when they do not tell. */
 bool sysfs_pci_link(const char *sysfs, const struct pci_identity *pci, uint32_t *generation, uint32_t *lane_count);
-/* Line rate of a network interface or of an RDMA device's first port, in bytes per second; unknown if it has none. */
+/* Line rate of a network interface or of an RDMA device's port, in bytes per second; unknown if it has none. */
 struct figure sysfs_interface_bandwidth(const char *sysfs, const char *interface);
-struct figure sysfs_verbs_bandwidth(const char *sysfs, const char *device);
+struct figure sysfs_verbs_bandwidth(const char *sysfs, const char *device, uint32_t port);
 #endif

@@ -7,8 +7,7 @@
 
 #include "topology/discover/discover_internal.h"
 
-/* First line of a file, without its end; false when there is none. */
-__attribute__((format(printf, 3, 4))) static bool line_read(char *line, size_t size, const char *format, ...)
+bool sysfs_line(char *line, size_t size, const char *format, ...)
 {
     char path[512];
     va_list arguments;
@@ -45,14 +44,14 @@ bool sysfs_pci_link(const char *sysfs, const struct pci_identity *pci, uint32_t 
      * The speed is what both ends can do: the current one drops while a device idles. The width is the current one,
      * since a slot may have fewer lanes than either end.
      */
-    if (!line_read(line, sizeof line, "%s/max_link_speed", device)) return false;
+    if (!sysfs_line(line, sizeof line, "%s/max_link_speed", device)) return false;
     uint32_t own = generation_parse(line);
     /* The entry is a link to the device's place in the tree: ".." of it is the port above. */
-    if (line_read(line, sizeof line, "%s/../max_link_speed", device)) {
+    if (sysfs_line(line, sizeof line, "%s/../max_link_speed", device)) {
         uint32_t above = generation_parse(line);
         if (above && above < own) own = above;
     }
-    if (!line_read(line, sizeof line, "%s/current_link_width", device)) return false;
+    if (!sysfs_line(line, sizeof line, "%s/current_link_width", device)) return false;
     unsigned long width = strtoul(line, NULL, 10);
     if (own == 0 || width == 0 || width > 32) return false;
     *generation = own;
@@ -65,18 +64,18 @@ struct figure sysfs_interface_bandwidth(const char *sysfs, const char *interface
     char line[64];
     struct figure unknown = {0};
     /* In Mb/s; -1, or an error while the interface is down. */
-    if (!line_read(line, sizeof line, "%s/class/net/%s/speed", sysfs, interface)) return unknown;
+    if (!sysfs_line(line, sizeof line, "%s/class/net/%s/speed", sysfs, interface)) return unknown;
     double megabits = strtod(line, NULL);
     if (!(megabits > 0) || megabits > 1e9) return unknown;
     return (struct figure){megabits * 1e6 / 8, FIGURE_REPORTED};
 }
 
-struct figure sysfs_verbs_bandwidth(const char *sysfs, const char *device)
+struct figure sysfs_verbs_bandwidth(const char *sysfs, const char *device, uint32_t port)
 {
     char line[64];
     struct figure unknown = {0};
     /* "100 Gb/sec (4X EDR)" */
-    if (!line_read(line, sizeof line, "%s/class/infiniband/%s/ports/1/rate", sysfs, device)) return unknown;
+    if (!sysfs_line(line, sizeof line, "%s/class/infiniband/%s/ports/%u/rate", sysfs, device, port)) return unknown;
     char *end;
     double gigabits = strtod(line, &end);
     if (end == line || strncmp(end, " Gb/sec", 7) != 0 || !(gigabits > 0) || gigabits > 1e6) return unknown;

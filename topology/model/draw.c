@@ -204,6 +204,14 @@ static void uplink_add(struct drawing *drawing, uint32_t index)
     text_add(drawing->text, ")");
 }
 
+/* What the lines that belong to a node, and are not its own, begin with: the branches that go on below it. */
+static void margin_make(const struct drawing *drawing, uint32_t depth, char margin[(DEPTH_MAX + 2) * 5])
+{
+    margin[0] = '\0';
+    for (uint32_t i = 1; i <= depth && i < DEPTH_MAX; i++) strcat(margin, drawing->more[i] ? "│  " : "   ");
+    strcat(margin, "   ");
+}
+
 /* Draw @p index and what it contains; a run of plain cores is one line. Returns the last sibling drawn. */
 static uint32_t node_draw(struct drawing *drawing, uint32_t index, uint32_t depth)
 {
@@ -219,6 +227,9 @@ static uint32_t node_draw(struct drawing *drawing, uint32_t index, uint32_t dept
         uplink_add(drawing, index);
     }
     text_add(drawing->text, "\n");
+    char margin[(DEPTH_MAX + 2) * 5];
+    margin_make(drawing, depth, margin);
+    rdma_draw(topology, index, margin, drawing->text);
     for (uint32_t child = node->first_child; child != TOPOLOGY_NONE; child = topology->nodes[child].next_sibling)
         child = node_draw(drawing, child, depth + 1);
     return last;
@@ -292,10 +303,10 @@ static void channels_draw(struct drawing *drawing)
 
 static void notes_draw(const weft_topology *topology, struct text *text)
 {
-    for (uint32_t i = 0; i < topology->note_count && i < NOTES_KEPT; i++)
+    for (uint32_t i = 0; i < topology->note_count && i < TOPOLOGY_NOTES_KEPT; i++)
         text_add(text, "note: %s\n", topology->notes[i]);
-    if (topology->note_count > NOTES_KEPT)
-        text_add(text, "note: and %" PRIu32 " more\n", topology->note_count - NOTES_KEPT);
+    if (topology->note_count > TOPOLOGY_NOTES_KEPT)
+        text_add(text, "note: and %" PRIu32 " more\n", topology->note_count - TOPOLOGY_NOTES_KEPT);
 }
 
 void topology_draw(const weft_topology *topology, struct text *text)

@@ -166,6 +166,11 @@ uint64_t topology_hash(const weft_topology *topology)
     return sink.hash;
 }
 
+uint64_t weft_topology_hash(const weft_topology *topology)
+{
+    return topology ? topology_hash(topology) : 0;
+}
+
 bool topology_equal(const weft_topology *one, const weft_topology *other)
 {
     struct sink left = {.keep = true}, right = {.keep = true};

@@ -33,8 +33,9 @@ static void pci_write(struct text *text, const struct pci_identity *pci)
     json_object_end(text);
 }
 
-static void node_write(struct text *text, const struct topology_node *node, uint32_t index)
+static void node_write(struct text *text, const weft_topology *topology, uint32_t index)
 {
+    const struct topology_node *node = &topology->nodes[index];
     json_object_begin(text, NULL);
     json_unsigned(text, "id", index);
     json_string(text, "kind", topology_node_kind_name(node->kind));
@@ -56,6 +57,7 @@ static void node_write(struct text *text, const struct topology_node *node, uint
     if (node->verbs_device) json_string(text, "verbs_device", node->verbs_device);
     if (node->kind == NODE_NIC) figure_write(text, "port_bandwidth", "port_bandwidth_source", node->port_bandwidth);
     if (node->port_latency.source) figure_write(text, "port_latency", "port_latency_source", node->port_latency);
+    rdma_write_json(topology, index, text);
     json_object_end(text);
 }
 
@@ -117,7 +119,7 @@ static void extras_write(const weft_topology *topology, struct text *text)
     }
     if (topology->note_count > 0) {
         json_array_begin(text, "notes");
-        for (uint32_t i = 0; i < topology->note_count && i < NOTES_KEPT; i++)
+        for (uint32_t i = 0; i < topology->note_count && i < TOPOLOGY_NOTES_KEPT; i++)
             json_string(text, NULL, topology->notes[i]);
         json_array_end(text);
     }
@@ -135,7 +137,7 @@ void topology_write_json(const weft_topology *topology, struct text *text)
     json_unsigned(text, "links", counts.links);
     json_object_begin(text, "graph");
     json_array_begin(text, "nodes");
-    for (uint32_t i = 0; i < topology->node_count; i++) node_write(text, &topology->nodes[i], i);
+    for (uint32_t i = 0; i < topology->node_count; i++) node_write(text, topology, i);
     json_array_end(text);
     json_array_begin(text, "edges");
     for (uint32_t i = 0; i < topology->link_count; i++) link_write(text, &topology->links[i]);

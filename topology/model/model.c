@@ -153,7 +153,7 @@ void topology_add_channel(weft_topology *topology, const struct topology_channel
 void topology_note(weft_topology *topology, const char *format, ...)
 {
     char sentence[256];
-    if (topology->failed || topology->note_count++ >= NOTES_KEPT) return;
+    if (topology->failed || topology->note_count++ >= TOPOLOGY_NOTES_KEPT) return;
     if (!array_reserve((void **)&topology->notes, topology->note_count - 1, &topology->note_capacity,
                        sizeof *topology->notes)) {
         topology->failed = true;

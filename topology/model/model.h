@@ -19,6 +19,8 @@
 
 /* No such node, link or number. */
 #define TOPOLOGY_NONE UINT32_MAX
+/* Of topology->notes; more are only counted. */
+#define TOPOLOGY_NOTES_KEPT 100
 
 /*
  * X(KIND, name in JSON)
@@ -236,7 +238,7 @@ uint32_t topology_add_link(weft_topology *topology, const struct topology_link *
 /* Copy a matrix or a channel; the nodes that they name must have been added before. */
 void topology_add_distances(weft_topology *topology, const struct topology_distances *distances);
 void topology_add_channel(weft_topology *topology, const struct topology_channel *channel);
-/* Remember a sentence for a person. After the first hundred only how many more there were is kept. */
+/* Remember a sentence for a person. After the first TOPOLOGY_NOTES_KEPT only how many more there were. */
 __attribute__((format(printf, 2, 3))) void topology_note(weft_topology *topology, const char *format, ...);
 
 /*
