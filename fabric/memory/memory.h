@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory by its kind: where it comes from and how others can reach it. One table row per kind; registration with devices
- * is fabric/memory/registration.h's.
+ * Memory by its kind: where it comes from and how others can reach it. One table row per kind; registration with
+ * devices is fabric/memory/registration.h's.
  */
 #ifndef FABRIC_MEMORY_H
 #define FABRIC_MEMORY_H
