@@ -49,6 +49,19 @@ WEFT_API weft_status weft_topology_count(const weft_topology *topology, weft_top
  */
 WEFT_API weft_status weft_topology_print(const weft_topology *topology, weft_format format, char **text);
 
+/**
+ * Write in weft's own format, which says everything a topology holds: reading it gives an equal topology. Equal hosts
+ * are written once. docs/formats/topology.md describes it.
+ * *text is allocated; the caller frees it with free(). Errors: WEFT_INVALID_ARGUMENT, WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_topology_write(const weft_topology *topology, char **text);
+
+/**
+ * A hash of all that a topology holds but for its notes: equal topologies have equal ones on every machine. Thread: any.
+ * 0 for NULL.
+ */
+WEFT_API uint64_t weft_topology_hash(const weft_topology *topology);
+
 #ifdef __cplusplus
 }
 #endif
