@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "collectives/plan/plan.h"
+#include "collectives/plan/shape.h"
 
 /* Make room for one more element of @p size bytes; false, remembered, when out of memory. */
 static bool builder_reserve(struct program_builder *builder, void **array, uint32_t count, uint32_t *capacity,
@@ -43,6 +43,15 @@ struct plan_track *builder_track(struct program_builder *builder, uint32_t chann
         .window_end = window_end,
         .chunk_count = chunk_count,
     };
+    return track;
+}
+
+struct plan_track *builder_block_track(struct program_builder *builder, const struct weft_plan *plan, uint32_t channel,
+                                       uint32_t window_begin, uint32_t window_end)
+{
+    uint32_t count = (uint32_t)plan_block_count(plan);
+    struct plan_track *track = builder_track(builder, channel, window_begin, window_end, count);
+    if (count > 1) track->chunk_stride = plan->share_denominator / count;
     return track;
 }
 

@@ -19,6 +19,14 @@ struct site {
     diagnose((site)->diagnostic, WEFT_INVALID_PLAN, "rank %u track %u step %u: " format, (site)->rank, (site)->track,  \
              (site)->step, ##__VA_ARGS__)
 
+/* Every block has the same whole number of shares. */
+static weft_status check_shares(const struct weft_plan *plan, struct diagnostic *diagnostic)
+{
+    if (plan->share_denominator % plan_block_count(plan) == 0) return WEFT_OK;
+    return diagnose(diagnostic, WEFT_INVALID_PLAN, "rank 0: %u shares, expected a multiple of the %" PRIu64 " blocks",
+                    plan->share_denominator, plan_block_count(plan));
+}
+
 weft_status plan_check_header(const struct weft_plan *plan, struct diagnostic *diagnostic)
 {
     if ((unsigned)plan->collective >= WEFT_COLLECTIVE_COUNT)
@@ -27,9 +35,12 @@ weft_status plan_check_header(const struct weft_plan *plan, struct diagnostic *d
         return diagnose(diagnostic, WEFT_INVALID_PLAN, "algorithm %d is none", (int)plan->algorithm);
     if (plan->rank_count == 0 || plan->rank_count > PLAN_MAX_RANKS)
         return diagnose(diagnostic, WEFT_INVALID_PLAN, "%u ranks, expected 1 to %u", plan->rank_count, PLAN_MAX_RANKS);
-    if (plan->root >= (plan->collective == WEFT_BROADCAST ? plan->rank_count : 1))
+    bool rooted = shape_of(plan->collective)->rooted;
+    if (plan->root >= (rooted ? plan->rank_count : 1))
         return diagnose(diagnostic, WEFT_INVALID_PLAN, "root %u, expected %s", plan->root,
-                        plan->collective == WEFT_BROADCAST ? "one of the ranks" : "0: only a broadcast has a root");
+                        rooted ? "one of the ranks" : "0: this collective has none");
+    if (plan->peer >= (plan->collective == WEFT_SEND_RECV ? plan->rank_count : 1))
+        return diagnose(diagnostic, WEFT_INVALID_PLAN, "peer %u of %u ranks", plan->peer, plan->rank_count);
     if (plan->channel_count == 0 || plan->channel_count > PLAN_MAX_CHANNELS)
         return diagnose(diagnostic, WEFT_INVALID_PLAN, "%u channels, expected 1 to %u", plan->channel_count,
                         PLAN_MAX_CHANNELS);
@@ -38,12 +49,12 @@ weft_status plan_check_header(const struct weft_plan *plan, struct diagnostic *d
                         PLAN_MAX_SLOT_DEPTH);
     if (plan->share_denominator == 0)
         return diagnose(diagnostic, WEFT_INVALID_PLAN, "the message is cut into 0 shares, expected 1 or more");
-    return WEFT_OK;
+    return check_shares(plan, diagnostic);
 }
 
 static struct plan_window window_of(const struct plan_track *track)
 {
-    return (struct plan_window){track->window_begin, track->window_end, track->chunk_count};
+    return (struct plan_window){track->window_begin, track->window_end, track->chunk_count, track->chunk_stride};
 }
 
 static int window_compare(const void *left, const void *right)
@@ -51,7 +62,46 @@ static int window_compare(const void *left, const void *right)
     const struct plan_window *a = left, *b = right;
     if (a->begin != b->begin) return a->begin < b->begin ? -1 : 1;
     if (a->end != b->end) return a->end < b->end ? -1 : 1;
-    return (a->chunk_count > b->chunk_count) - (a->chunk_count < b->chunk_count);
+    if (a->chunk_count != b->chunk_count) return a->chunk_count < b->chunk_count ? -1 : 1;
+    return (a->chunk_stride > b->chunk_stride) - (a->chunk_stride < b->chunk_stride);
+}
+
+/* The end of the last chunk. */
+static uint64_t window_last_end(const struct plan_window *window)
+{
+    return window->end + (uint64_t)window->chunk_stride * (window->chunk_count - 1);
+}
+
+static int64_t divide_down(int64_t dividend, int64_t divisor)
+{
+    return dividend / divisor - (dividend % divisor < 0);
+}
+
+/*
+ * Do two different windows have shares in common? Two of different strides count as if they had: chunks would not be
+ * each other's. Else: is there a distance of d strides between a chunk of one and a chunk of the other at which they
+ * overlap? Those d lie between two bounds.
+ */
+static bool windows_meet(const struct plan_window *a, const struct plan_window *b)
+{
+    if (window_last_end(a) <= b->begin || window_last_end(b) <= a->begin) return false;
+    if (a->chunk_stride && b->chunk_stride && a->chunk_stride != b->chunk_stride) return true;
+    int64_t stride = a->chunk_stride ? a->chunk_stride : b->chunk_stride;
+    if (stride == 0) return true;
+    int64_t above = (int64_t)a->begin - b->end, below = (int64_t)a->end - b->begin;
+    int64_t least = divide_down(above, stride) + 1, most = divide_down(below - 1, stride);
+    int64_t first = a->chunk_stride ? 1 - (int64_t)a->chunk_count : 0;
+    int64_t last = b->chunk_stride ? (int64_t)b->chunk_count - 1 : 0;
+    return (least > first ? least : first) <= (most < last ? most : last);
+}
+
+/* Every window of windows[0..count) against one that does not begin before them. */
+static const struct plan_window *window_met(const struct plan_window *windows, uint32_t count,
+                                            const struct plan_window *window)
+{
+    for (uint32_t i = count; i-- > 0;)
+        if (windows_meet(&windows[i], window)) return &windows[i];
+    return NULL;
 }
 
 weft_status plan_check_windows(const struct weft_plan *plan, uint32_t rank, const struct plan_program *program,
@@ -60,25 +110,27 @@ weft_status plan_check_windows(const struct weft_plan *plan, uint32_t rank, cons
     for (uint32_t i = 0; i < program->track_count; i++) windows[i] = window_of(&program->tracks[i]);
     if (program->track_count > 0) qsort(windows, program->track_count, sizeof *windows, window_compare);
 
-    bool whole = plan->collective != WEFT_BARRIER;
-    uint32_t count = 0, covered = 0;
+    bool whole = shape_of(plan->collective)->blocks == BLOCKS_ONE && plan->collective != WEFT_SEND_RECV;
+    uint32_t count = 0;
+    uint64_t covered = 0; /* up to here at most */
     for (uint32_t i = 0; i < program->track_count; i++) {
         const struct plan_window *window = &windows[i];
         if (count > 0 && plan_window_equal(window, &windows[count - 1])) continue;
-        if (count > 0 && window->begin < covered)
+        const struct plan_window *met = window->begin < covered ? window_met(windows, count, window) : NULL;
+        if (met)
             return diagnose(diagnostic, WEFT_INVALID_PLAN,
-                            "rank %u: windows %u to %u (%u chunks) and %u to %u (%u chunks) overlap", rank,
-                            windows[count - 1].begin, windows[count - 1].end, windows[count - 1].chunk_count,
-                            window->begin, window->end, window->chunk_count);
+                            "rank %u: windows %u to %u (%u chunks) and %u to %u (%u chunks) overlap", rank, met->begin,
+                            met->end, met->chunk_count, window->begin, window->end, window->chunk_count);
         if (whole && window->begin > covered)
-            return diagnose(diagnostic, WEFT_INVALID_PLAN, "rank %u: no track for shares %u to %u of the message", rank,
-                            covered, window->begin);
-        covered = window->end;
+            return diagnose(diagnostic, WEFT_INVALID_PLAN,
+                            "rank %u: no track for shares %" PRIu64 " to %u of the message", rank, covered,
+                            window->begin);
+        if (window_last_end(window) > covered) covered = window_last_end(window);
         windows[count++] = *window;
     }
     if (whole && covered < plan->share_denominator)
-        return diagnose(diagnostic, WEFT_INVALID_PLAN, "rank %u: no track for shares %u to %u of the message", rank,
-                        covered, plan->share_denominator);
+        return diagnose(diagnostic, WEFT_INVALID_PLAN, "rank %u: no track for shares %" PRIu64 " to %u of the message",
+                        rank, covered, plan->share_denominator);
     *window_count = count;
     return WEFT_OK;
 }
@@ -179,6 +231,27 @@ static weft_status check_step(const struct site *site, const struct plan_track *
     return status == WEFT_OK ? check_operands(site, step) : status;
 }
 
+/* Every chunk lies in one block; where there is one for each pair a window has a chunk in each of them. */
+static weft_status check_blocks(const struct site *site, const struct plan_track *track)
+{
+    uint64_t block_count = plan_block_count(site->plan), block_shares = site->plan->share_denominator / block_count;
+    struct plan_window window = window_of(track);
+    if (track->chunk_stride && (track->chunk_count == 1 || track->chunk_stride % block_shares != 0))
+        return REFUSE_TRACK(site, "stride %u of %u chunks, expected a multiple of a block's %" PRIu64 " shares",
+                            track->chunk_stride, track->chunk_count, block_shares);
+    if (window_last_end(&window) > site->plan->share_denominator)
+        return REFUSE_TRACK(site, "chunks up to share %" PRIu64 " of %u", window_last_end(&window),
+                            site->plan->share_denominator);
+    if (track->window_begin / block_shares != (track->window_end - 1) / block_shares)
+        return REFUSE_TRACK(site, "window %u to %u reaches beyond a block of %" PRIu64 " shares", track->window_begin,
+                            track->window_end, block_shares);
+    bool pairs = shape_of(site->plan->collective)->blocks == BLOCKS_PER_PAIR;
+    if (pairs && track->chunk_count != block_count)
+        return REFUSE_TRACK(site, "%u chunks, expected one for each of %" PRIu64 " pairs", track->chunk_count,
+                            block_count);
+    return WEFT_OK;
+}
+
 static weft_status check_track(struct site *site, const struct plan_track *track)
 {
     if (track->channel >= site->plan->channel_count)
@@ -188,6 +261,8 @@ static weft_status check_track(struct site *site, const struct plan_track *track
                             site->plan->share_denominator);
     if (track->chunk_count == 0 || track->chunk_count > PLAN_MAX_REPEAT)
         return REFUSE_TRACK(site, "%u chunks, expected 1 to %u", track->chunk_count, PLAN_MAX_REPEAT);
+    weft_status blocks = check_blocks(site, track);
+    if (blocks != WEFT_OK) return blocks;
     uint64_t repetitions = 0;
     for (site->step = 0; site->step < track->step_count; site->step++) {
         const struct plan_step *step = &site->program->steps[track->first_step + site->step];
@@ -256,7 +331,8 @@ weft_status plan_check_program(const struct weft_plan *plan, uint32_t rank, cons
                                struct diagnostic *diagnostic)
 {
     struct site site = {.plan = plan, .program = program, .rank = rank, .diagnostic = diagnostic};
-    weft_status status = check_layout(&site);
+    weft_status status = check_shares(plan, diagnostic);
+    if (status == WEFT_OK) status = check_layout(&site);
     for (site.track = 0; site.track < program->track_count && status == WEFT_OK; site.track++)
         status = check_track(&site, &program->tracks[site.track]);
     if (status == WEFT_OK) status = check_streams(&site);

@@ -22,7 +22,7 @@ static uint64_t hash_program(uint64_t hash, const struct plan_program *program)
     for (uint32_t t = 0; t < program->track_count; t++) {
         const struct plan_track *track = &program->tracks[t];
         hash = HASH_FIELDS(hash, track->channel, track->path_hint, track->window_begin, track->window_end,
-                           track->chunk_count, track->step_count);
+                           track->chunk_count, track->chunk_stride, track->step_count);
         for (uint32_t s = 0; s < track->step_count; s++) {
             const struct plan_step *step = &program->steps[track->first_step + s];
             hash = HASH_FIELDS(hash, step->source_count, step->destination_count, step->flags, step->chunk,
@@ -42,8 +42,8 @@ static uint64_t hash_program(uint64_t hash, const struct plan_program *program)
  */
 uint64_t weft_plan_hash(const weft_plan *plan)
 {
-    uint64_t hash = HASH_FIELDS(BYTES_HASH_START, plan->collective, plan->rank_count, plan->root, plan->channel_count,
-                                plan->slot_depth, plan->share_denominator);
+    uint64_t hash = HASH_FIELDS(BYTES_HASH_START, plan->collective, plan->rank_count, plan->root, plan->peer,
+                                plan->channel_count, plan->slot_depth, plan->share_denominator);
     for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
         struct plan_program program;
         if (plan_program(plan, rank, &program) != WEFT_OK) return 0;

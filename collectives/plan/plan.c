@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "collectives/plan/plan.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "collectives/plan/layout.h"
 
 #define DEFAULT_SLOT_DEPTH 4u /* two slices on their way, one being read, one being given back */
 
@@ -15,27 +15,40 @@ weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan)
     if ((unsigned)spec->collective >= WEFT_COLLECTIVE_COUNT || (unsigned)spec->algorithm >= WEFT_ALGORITHM_COUNT ||
         spec->algorithm == WEFT_ALGORITHM_AUTO)
         return WEFT_INVALID_ARGUMENT;
-    if (spec->collective != WEFT_BROADCAST && spec->root != 0) return WEFT_INVALID_ARGUMENT;
-
-    if (spec->layout) return WEFT_UNSUPPORTED; /* until its generators are there */
+    if (!shape_of(spec->collective)->rooted && spec->root != 0) return WEFT_INVALID_ARGUMENT;
+    if (spec->peer >= (spec->collective == WEFT_SEND_RECV ? spec->rank_count : 1)) return WEFT_INVALID_ARGUMENT;
 
     const struct plan_generator *generator = plan_generator_find(spec->collective, spec->algorithm);
-    if (!generator) return WEFT_UNSUPPORTED;
+    if (!generator || !plan_generator_serves(generator, spec->rank_count, spec->layout != NULL))
+        return WEFT_UNSUPPORTED;
 
     weft_plan *made = malloc(sizeof *made);
     if (!made) return WEFT_OUT_OF_MEMORY;
     uint32_t units = spec->collective == WEFT_BARRIER || spec->channel_count == 0 ? 1 : spec->channel_count;
+    uint32_t shares = units * generator->shares_per_unit;
     *made = (weft_plan){
         .collective = spec->collective,
         .algorithm = spec->algorithm,
         .rank_count = spec->rank_count,
         .root = spec->root,
+        .peer = spec->peer,
         .channel_count = units * generator->channels_per_unit,
         .slot_depth = spec->slot_depth ? spec->slot_depth : DEFAULT_SLOT_DEPTH,
-        .share_denominator = units * generator->channels_per_unit,
         .generate = generator->generate,
-        .unit_count = units,
+        .instance_count = shares,
     };
+    uint64_t share_count = shares * plan_block_count(made);
+    made->share_denominator = (uint32_t)share_count;
+    weft_status status = share_count > UINT32_MAX ? WEFT_INVALID_ARGUMENT : WEFT_OK;
+    if (spec->layout) status = layout_create(spec, &made->layout);
+    if (status != WEFT_OK) {
+        free(made);
+        return status;
+    }
+    if (made->layout) {
+        made->channel_count = layout_channel_count(made->layout);
+        made->share_denominator = layout_share_count(made->layout);
+    }
     *plan = made;
     return WEFT_OK;
 }
@@ -46,6 +59,7 @@ void weft_plan_destroy(weft_plan *plan)
     if (plan->programs)
         for (uint32_t rank = 0; rank < plan->rank_count; rank++) program_free(&plan->programs[rank]);
     free(plan->programs);
+    layout_destroy(plan->layout);
     free(plan);
 }
 

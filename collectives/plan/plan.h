@@ -11,8 +11,8 @@
  *     reduce  slot, input -> output                fused   slot, input -> output, slot of the next rank
  *     signal  nothing -> slot of a peer            wait    slot -> nothing
  * A slot is granted staging memory for one slice at the receiving rank. A SLOT source is the oldest unread slice from
- * that peer on this track's channel: the step waits for it, and afterwards gives the slot back. A SLOT destination is the
- * next free slot at that peer: the step waits until there is one. Nothing else waits.
+ * that peer on this track's channel: the step waits for it, and afterwards gives the slot back. A SLOT destination is
+ * the next free slot at that peer: the step waits until there is one. Nothing else waits.
  *
  * A stream is all slots from one rank to another on one channel. At either end just one track may use it, so the k-th
  * slice sent is the k-th received.
@@ -28,10 +28,11 @@
 #include "base/diagnostic.h"
 
 #define PLAN_NONE UINT32_MAX
-#define PLAN_MAX_CHANNELS 128u      /* a double binary tree makes two of each of the 64 that a caller may ask for */
+#define PLAN_MAX_CHANNELS 128u /* a double binary tree makes two of each of the 64 that a caller may ask for */
 #define PLAN_MAX_SLOT_DEPTH 64u
-#define PLAN_MAX_RANKS (1u << 24)   /* keeps rank * channel * chunk products inside 64 bits */
-#define PLAN_MAX_OPERANDS 255u      /* sources, or destinations, of one step */
+#define PLAN_MAX_RANKS (1u << 24) /* keeps rank * channel * chunk products inside 64 bits */
+#define PLAN_MAX_PAIR_RANKS 4096u /* with a chunk for each pair of them */
+#define PLAN_MAX_OPERANDS 255u    /* sources, or destinations, of one step */
 
 enum plan_space { SPACE_INPUT, SPACE_OUTPUT, SPACE_SLOT };
 
@@ -51,15 +52,20 @@ struct plan_step {
     uint32_t chunk;         /* of the track's window, all operands alike */
     int32_t stride;         /* added to chunk at each repetition, modulo the track's chunk_count */
     uint32_t repeat;        /* 1 or more */
-    uint32_t after_track, after_step; /* wait until that step (all its repetitions) is done for this slice; or PLAN_NONE */
+    uint32_t after_track,
+        after_step; /* wait until that step (all its repetitions) is done for this slice; or PLAN_NONE */
 };
 
 struct plan_track {
     uint16_t channel;
-    uint16_t path_hint;              /* for the transport: tracks of equal hint share a path */
+    uint16_t path_hint; /* for the transport: tracks of equal hint share a path */
     uint32_t first_step, step_count;
-    uint32_t window_begin, window_end; /* this track's part of the message, in units of 1 / plan->share_denominator */
-    uint32_t chunk_count;              /* equal chunks of the window */
+    /*
+     * This track's part of the message, in units of 1 / plan->share_denominator. Without a stride the window is cut
+     * into chunk_count equal chunks. With one, chunk k is the window itself, moved on by k strides: the same part of
+     * every block, or of every so many.
+     */
+    uint32_t window_begin, window_end, chunk_count, chunk_stride;
 };
 
 /* What one rank does. Owned by whoever asked for it; program_free(). */
@@ -81,12 +87,14 @@ struct weft_plan {
     weft_collective collective;
     weft_algorithm algorithm;
     uint32_t rank_count, root;
-    uint32_t channel_count;     /* channels that tracks name are below this */
+    uint32_t peer;          /* send_recv: who gets the root's message; else 0 */
+    uint32_t channel_count; /* channels that tracks name are below this */
     uint32_t slot_depth;
     uint32_t share_denominator; /* of the tracks' windows */
     /* Either made on demand, a rank at a time, ... */
     weft_status (*generate)(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder);
-    uint32_t unit_count;        /* generators: the channels the caller asked for */
+    uint32_t instance_count;    /* generators without a layout: parts of the message, or of each block */
+    struct plan_layout *layout; /* generators: rings or trees to use; NULL: ranks in order */
     /* ... or read from a file: one per rank. */
     struct plan_program *programs;
 };
@@ -106,24 +114,35 @@ static inline uint32_t step_chunk(const struct plan_track *track, const struct p
 /* Builder calls, in the order of the program. */
 struct plan_track *builder_track(struct program_builder *builder, uint32_t channel, uint32_t window_begin,
                                  uint32_t window_end, uint32_t chunk_count);
-/* A step of the newest track, run once on chunk 0 unless the fields are changed: the pointer is good until the next builder call. */
+/* A track over the same shares of every block; chunks are numbered as the blocks are. */
+struct plan_track *builder_block_track(struct program_builder *builder, const struct weft_plan *plan, uint32_t channel,
+                                       uint32_t window_begin, uint32_t window_end);
+/* A step of the newest track, run once on chunk 0 unless the fields are changed: the pointer is good until the next
+ * builder call. */
 struct plan_step *builder_step(struct program_builder *builder);
 /* Operands of the newest step: all sources before the first destination. */
 void builder_source(struct program_builder *builder, enum plan_space space, uint32_t rank);
 void builder_destination(struct program_builder *builder, enum plan_space space, uint32_t rank);
 
-/* One entry per algorithm of a collective; adding an algorithm is adding a file and a row to the table in generators.c. */
+/* One entry per algorithm of a collective; adding an algorithm is adding a file and a row to the table in generators.c.
+ */
+enum plan_layout_use { LAYOUT_REFUSED, LAYOUT_USED, LAYOUT_NEEDED };
 struct plan_generator {
     weft_collective collective;
     weft_algorithm algorithm;
-    uint32_t channels_per_unit;
+    uint32_t channels_per_unit, shares_per_unit; /* without a layout */
+    uint32_t rank_limit;
+    enum plan_layout_use layout;
     weft_status (*generate)(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder);
 };
 const struct plan_generator *plan_generator_find(weft_collective collective, weft_algorithm algorithm);
+/* Can it make a plan for so many ranks, with a layout or without? */
+bool plan_generator_serves(const struct plan_generator *generator, uint32_t rank_count, bool layout);
 
 /*
  * Structure only: indices in range, operands that exist, windows that cover the message, peers that are not oneself,
- * one track per stream end. What the reader, the verifier and the executor rely on. @p diagnostic names rank, track and step.
+ * one track per stream end. What the reader, the verifier and the executor rely on. @p diagnostic names rank, track and
+ * step.
  */
 weft_status plan_check_program(const struct weft_plan *plan, uint32_t rank, const struct plan_program *program,
                                struct diagnostic *diagnostic);

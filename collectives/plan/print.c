@@ -54,6 +54,7 @@ static void print_header(struct text *text, const weft_plan *plan)
     text_add(text, "algorithm %s\n", weft_algorithm_name(plan->algorithm));
     text_add(text, "ranks %u\n", plan->rank_count);
     text_add(text, "root %u\n", plan->root);
+    if (plan->collective == WEFT_SEND_RECV) text_add(text, "peer %u\n", plan->peer);
     text_add(text, "channels %u\n", plan->channel_count);
     text_add(text, "slots %u\n", plan->slot_depth);
     text_add(text, "shares %u\n", plan->share_denominator);
@@ -64,8 +65,10 @@ static void print_program(struct text *text, uint32_t rank, const struct plan_pr
     text_add(text, "\nrank %u\n", rank);
     for (uint32_t t = 0; t < program->track_count; t++) {
         const struct plan_track *track = &program->tracks[t];
-        text_add(text, "  track %u channel %u path %u window %u %u chunks %u\n", t, track->channel, track->path_hint,
+        text_add(text, "  track %u channel %u path %u window %u %u chunks %u", t, track->channel, track->path_hint,
                  track->window_begin, track->window_end, track->chunk_count);
+        if (track->chunk_stride) text_add(text, " stride %u", track->chunk_stride);
+        text_add(text, "\n");
         for (uint32_t s = 0; s < track->step_count; s++)
             print_step(text, s, program, &program->steps[track->first_step + s]);
     }
@@ -119,6 +122,7 @@ static void json_program(struct text *text, uint32_t rank, const struct plan_pro
         json_unsigned(text, NULL, track->window_end);
         json_array_end(text);
         json_unsigned(text, "chunks", track->chunk_count);
+        if (track->chunk_stride) json_unsigned(text, "stride", track->chunk_stride);
         json_array_begin(text, "steps");
         for (uint32_t s = 0; s < track->step_count; s++)
             json_step(text, program, &program->steps[track->first_step + s]);
@@ -136,6 +140,7 @@ static void json_header(struct text *text, const weft_plan *plan)
     json_string(text, "algorithm", weft_algorithm_name(plan->algorithm));
     json_unsigned(text, "ranks", plan->rank_count);
     json_unsigned(text, "root", plan->root);
+    if (plan->collective == WEFT_SEND_RECV) json_unsigned(text, "peer", plan->peer);
     json_unsigned(text, "channels", plan->channel_count);
     json_unsigned(text, "slots", plan->slot_depth);
     json_unsigned(text, "shares", plan->share_denominator);

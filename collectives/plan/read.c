@@ -105,7 +105,7 @@ static weft_status read_step(struct token_reader *reader, struct program_builder
 static weft_status read_track(struct token_reader *reader, const struct weft_plan *plan,
                               struct program_builder *builder, uint32_t rank, uint32_t index)
 {
-    uint32_t ignored, channel = 0, path = 0, begin = 0, end = 0, chunk_count = 0;
+    uint32_t ignored, channel = 0, path = 0, begin = 0, end = 0, chunk_count = 0, stride = 0;
     weft_status status = token_take(reader, "track");
     if (status == WEFT_OK) status = token_take_number(reader, index, index, &ignored);
     if (status == WEFT_OK) status = token_take(reader, "channel");
@@ -117,9 +117,15 @@ static weft_status read_track(struct token_reader *reader, const struct weft_pla
     if (status == WEFT_OK) status = token_take_number(reader, begin + 1, plan->share_denominator, &end);
     if (status == WEFT_OK) status = token_take(reader, "chunks");
     if (status == WEFT_OK) status = token_take_number(reader, 1, PLAN_MAX_REPEAT, &chunk_count);
+    if (status == WEFT_OK && token_is(reader, "stride")) {
+        token_next(reader);
+        status = token_take_number(reader, 1, plan->share_denominator, &stride);
+    }
     if (status == WEFT_OK) status = token_take_line_end(reader);
     if (status != WEFT_OK) return status;
-    builder_track(builder, channel, begin, end, chunk_count)->path_hint = (uint16_t)path;
+    struct plan_track *track = builder_track(builder, channel, begin, end, chunk_count);
+    track->path_hint = (uint16_t)path;
+    track->chunk_stride = stride;
     for (uint32_t step = 0; token_is(reader, "step") && !builder->failed; step++) {
         status = read_step(reader, builder, rank, step);
         if (status != WEFT_OK) return status;
@@ -214,15 +220,17 @@ static weft_status read_header(struct token_reader *reader, struct weft_plan *pl
     weft_status status = read_field(reader, "weft_plan", PLAN_TEXT_VERSION, PLAN_TEXT_VERSION, &version);
     if (status == WEFT_OK)
         status = read_word_field(reader, "collective", collective_word, WEFT_COLLECTIVE_COUNT,
-                                 "all_reduce, broadcast or barrier", &collective);
+                                 "a collective, such as all_reduce", &collective);
     if (status == WEFT_OK)
-        status = read_word_field(reader, "algorithm", algorithm_word, WEFT_ALGORITHM_COUNT, "auto, ring or tree",
-                                 &algorithm);
+        status = read_word_field(reader, "algorithm", algorithm_word, WEFT_ALGORITHM_COUNT,
+                                 "an algorithm, such as ring", &algorithm);
     plan->collective = (weft_collective)collective;
     plan->algorithm = (weft_algorithm)algorithm;
     if (status == WEFT_OK) status = read_field(reader, "ranks", 1, PLAN_MAX_RANKS, &plan->rank_count);
-    uint32_t last_root = plan->collective == WEFT_BROADCAST ? plan->rank_count - 1 : 0;
+    uint32_t last_root = shape_of(plan->collective)->rooted ? plan->rank_count - 1 : 0;
     if (status == WEFT_OK) status = read_field(reader, "root", 0, last_root, &plan->root);
+    if (status == WEFT_OK && plan->collective == WEFT_SEND_RECV)
+        status = read_field(reader, "peer", 0, plan->rank_count - 1, &plan->peer);
     if (status == WEFT_OK) status = read_field(reader, "channels", 1, PLAN_MAX_CHANNELS, &plan->channel_count);
     if (status == WEFT_OK) status = read_field(reader, "slots", 1, PLAN_MAX_SLOT_DEPTH, &plan->slot_depth);
     if (status == WEFT_OK) status = read_field(reader, "shares", 1, UINT32_MAX, &plan->share_denominator);

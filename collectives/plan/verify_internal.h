@@ -107,7 +107,6 @@ struct verify {
     struct verify_cell *cells;
     struct verify_read *reads;
     uint32_t read_count, read_capacity;
-    uint64_t write_count;
 
     /* Tracks that may be able to go on. */
     uint32_t *ready;
@@ -140,6 +139,13 @@ weft_status verify_read_output(struct verify *verify, const struct verify_track 
 weft_status verify_write_output(struct verify *verify, const struct verify_track *track, uint32_t chunk,
                                 const struct value *value);
 weft_status verify_outputs_whole(struct verify *verify);
+
+/* Places of a rank's buffers that a window has a part in. */
+static inline uint32_t verify_window_cells(const struct verify *verify, uint32_t window)
+{
+    bool pairs = shape_of(verify->plan->collective)->blocks == BLOCKS_PER_PAIR;
+    return pairs ? verify->plan->rank_count : verify->windows[window].chunk_count;
+}
 
 static inline const struct plan_step *verify_step(const struct verify *verify, const struct verify_track *track)
 {

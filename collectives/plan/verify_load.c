@@ -20,7 +20,8 @@ static weft_status load_windows(struct verify *verify, uint32_t rank, const stru
     uint32_t count;
     weft_status status = plan_check_windows(verify->plan, rank, program, windows, &count, &verify->diagnostic);
     if (status != WEFT_OK) return status;
-    if (rank == 0) {
+    if (program->track_count == 0 && verify->plan->collective == WEFT_SEND_RECV) return WEFT_OK; /* takes no part */
+    if (!verify->windows) {
         verify->windows = windows;
         verify->window_count = count;
     }
@@ -140,31 +141,44 @@ static bool load_allocate(const struct load *load)
            verify->walk.touched && (verify->step_heard || verify->plan->collective != WEFT_BARRIER);
 }
 
-/* A plan from a file may declare any number of chunks. Memory is taken only for as many as its steps could write. */
+/*
+ * A plan from a file may declare any number of chunks. Memory is taken only for as many as its steps could write: each
+ * rank's where each has all of the output, else those of all of them.
+ */
 static weft_status check_chunk_count(struct verify *verify)
 {
+    bool each = shape_of(verify->plan->collective)->output == HOLDER_ALL;
+    uint64_t total = 0;
     for (uint32_t rank = 0; rank < verify->plan->rank_count; rank++) {
         uint32_t begin = verify->rank_first_track[rank], end = verify->rank_first_track[rank + 1];
         uint64_t repetitions = 0;
         for (uint32_t t = begin; t < end; t++)
             for (uint32_t s = verify->tracks[t].first_step; s < verify->tracks[t].end_step; s++)
                 repetitions += verify->steps[s].repeat;
-        if (repetitions < verify->cells_per_rank)
+        total += repetitions;
+        if (each && repetitions < verify->cells_per_rank)
             return diagnose(&verify->diagnostic, WEFT_INVALID_PLAN,
                             "rank %u: %" PRIu64 " repetitions of steps cannot write %" PRIu64 " chunks of output", rank,
                             repetitions, verify->cells_per_rank);
     }
+    if (!each && total < verify->cells_per_rank)
+        return diagnose(&verify->diagnostic, WEFT_INVALID_PLAN,
+                        "rank 0: %" PRIu64 " repetitions of all ranks' steps cannot write %" PRIu64 " chunks of output",
+                        total, verify->cells_per_rank);
     return WEFT_OK;
 }
 
-/* Buffers of a rank: a cell for each chunk of each window. A barrier has none. */
+/*
+ * Buffers of a rank: a cell for each chunk of each window. Of the chunks for pairs a rank has those that it sends or
+ * gets: one of each kind for every rank. A barrier has none.
+ */
 weft_status verify_load_cells(struct verify *verify)
 {
     if (verify->plan->collective == WEFT_BARRIER) return WEFT_OK;
     for (uint32_t i = 0; i < verify->window_count; i++) {
         if (verify->cells_per_rank > UINT32_MAX) break;
         verify->window_first_cell[i] = (uint32_t)verify->cells_per_rank;
-        verify->cells_per_rank += verify->windows[i].chunk_count;
+        verify->cells_per_rank += verify_window_cells(verify, i);
     }
     if (verify->cells_per_rank > UINT32_MAX)
         return diagnose(&verify->diagnostic, WEFT_INVALID_PLAN, "more than %u chunks", UINT32_MAX);

@@ -58,7 +58,8 @@ static weft_status source_value(struct verify *verify, const struct verify_track
                                 uint32_t chunk, struct value *value)
 {
     if (verify->operands[operand].space == SPACE_INPUT) {
-        *value = verify->plan->collective == WEFT_BROADCAST ? value_all(&verify->values) : value_one(track->rank);
+        bool combines = shape_of(verify->plan->collective)->combines;
+        *value = combines ? value_one(track->rank) : value_all(&verify->values);
         return verify_read_input(verify, track, chunk);
     }
     if (verify->operands[operand].space == SPACE_OUTPUT) {
@@ -91,8 +92,8 @@ static weft_status combine_sources(struct verify *verify, const struct verify_tr
             step->destination_count > 0 ? value_combine(&verify->values, result, &value, &twice) : VALUE_OK;
         value_drop(&verify->values, &value);
         if (combined == VALUE_OUT_OF_MEMORY) return verify_out_of_memory(verify);
-        if (combined == VALUE_OVERLAP && verify->plan->collective == WEFT_BROADCAST)
-            return verify_refuse(verify, track, "combines the root's data with itself");
+        if (combined == VALUE_OVERLAP && !shape_of(verify->plan->collective)->combines)
+            return verify_refuse(verify, track, "combines data with itself");
         if (combined == VALUE_OVERLAP)
             return verify_refuse(verify, track, "rank %u's contribution is counted twice", twice);
     }
@@ -104,9 +105,8 @@ static weft_status check_final(struct verify *verify, const struct verify_track 
 {
     const struct plan_step *step = verify_step(verify, track);
     bool final = step->flags & STEP_FINAL, all = value_is_all(&verify->values, value);
-    if (verify->plan->collective != WEFT_ALL_REDUCE)
-        return final ? verify_refuse(verify, track, "is marked final, and only an all_reduce has final steps")
-                     : WEFT_OK;
+    if (!shape_of(verify->plan->collective)->combines)
+        return final ? verify_refuse(verify, track, "is marked final, and nothing is combined here") : WEFT_OK;
     bool completes = all && (step->source_count > 1 || verify->operands[step->first_operand].space == SPACE_INPUT);
     if (final == completes) return WEFT_OK;
     if (!final) return verify_refuse(verify, track, "completes the value and is not marked final");

@@ -132,8 +132,8 @@ static double stream_share(const struct verify *verify, const struct verify_stre
         const struct plan_step *step = &verify->steps[verify->uses[i].step];
         if (step->source_count > 0) payloads += step->repeat;
     }
-    return (double)payloads * (window->end - window->begin) /
-           ((double)verify->plan->share_denominator * window->chunk_count);
+    uint32_t parts = window->chunk_stride ? 1 : window->chunk_count;
+    return (double)payloads * (window->end - window->begin) / ((double)verify->plan->share_denominator * parts);
 }
 
 /* Streams are ordered by sender, then receiver, so what a pair of ranks carries is a sum over neighbours. */

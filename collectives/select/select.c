@@ -19,43 +19,78 @@ const struct cost_model cost_model_tcp = {
     .source = "built in: estimates, not measured; only their proportions matter to a choice",
 };
 
-/* What a plan costs in messages one after another, and in bytes moved by its busiest rank per byte of the message. */
+/*
+ * What a plan costs: messages one after another, steps of the busiest rank (those of one slice), bytes that it moves
+ * per byte of a block (of the message, where there is one block), and how much of that each chunk is.
+ */
 struct shape {
-    double messages, passes;
+    double messages, steps, passes, chunk;
+    bool fills; /* slices go through a chain of ranks, which has to fill before work overlaps */
 };
 
 static double log2_floor(uint32_t n)
 {
-    return 31 - __builtin_clz(n);
+    return n > 1 ? 31 - __builtin_clz(n) : 0;
 }
 
-static struct shape plan_shape(weft_collective collective, weft_algorithm algorithm, uint32_t n)
+static double log2_up(uint32_t n)
 {
-    double others = n - 1;
-    bool ring = algorithm == WEFT_ALGORITHM_RING;
+    return n > 1 ? 32 - __builtin_clz(n - 1) : 0;
+}
+
+/* One block, which all ranks have a part in. */
+static struct shape whole_shape(weft_collective collective, weft_algorithm algorithm, uint32_t n)
+{
+    double others = n - 1, depth = n > 1 ? 1 + log2_floor(n - 1) : 0;
+    bool ring = algorithm == WEFT_ALGORITHM_RING, tree = algorithm == WEFT_ALGORITHM_TREE;
     switch (collective) {
     case WEFT_ALL_REDUCE: /* tree: up to two children's slices in, own, one out; then one in, two out, one kept */
-        return ring ? (struct shape){2 * others, 2 * others / n + 1} : (struct shape){2 * log2_floor(n), 3};
+        if (ring) return (struct shape){2 * others, 2 * others + 1, 2 * others / n + 1, 1.0 / n, false};
+        if (tree) return (struct shape){2 * log2_floor(n), 2 * log2_floor(n) + 1, 3, 0.5, true};
+        return (struct shape){2, 2 * others + 2, 3, 1.0 / n, false};
     case WEFT_BROADCAST:
-        return ring ? (struct shape){others, 2} : (struct shape){n > 1 ? 1 + log2_floor(n - 1 ? n - 1 : 1) : 0, 2};
+    case WEFT_REDUCE:
+        if (ring) return (struct shape){others, others + 1, 2, 0.5, true};
+        if (tree) return (struct shape){depth, depth + 1, collective == WEFT_REDUCE ? 3 : 2, 0.5, true};
+        return (struct shape){1, 2, n, 1, false};
+    case WEFT_BARRIER:
+        if (ring) return (struct shape){others, others + 1, 0, 0, false};
+        if (tree) return (struct shape){2 * log2_floor(n), 2 * log2_floor(n) + 1, 0, 0, false};
+        return (struct shape){log2_up(n), log2_up(n) + 1, 0, 0, false};
+    default: /* send_recv */
+        return (struct shape){1, 2, 1, 1, false};
+    }
+}
+
+/* A block for each rank, or for each pair: every rank moves n of them, once in and once out. */
+static struct shape blocks_shape(weft_collective collective, weft_algorithm algorithm, uint32_t n)
+{
+    double others = n - 1;
+    bool rooted = collective == WEFT_GATHER || collective == WEFT_SCATTER;
+    switch (algorithm) {
+    case WEFT_ALGORITHM_RING:
+        return (struct shape){others, others + 1, 2.0 * n, 1, false};
+    case WEFT_ALGORITHM_TREE: /* half of the blocks go over two edges or more */
+        return (struct shape){log2_up(n), n, 1.5 * n, 1, true};
+    case WEFT_ALGORITHM_HALVING:
+        return (struct shape){log2_up(n), n + log2_up(n), 2.0 * n, 1, false};
     default:
-        return ring ? (struct shape){others, 0} : (struct shape){2 * log2_floor(n), 0};
+        return (struct shape){1, collective == WEFT_ALL_TO_ALL ? 2.0 * n : n, rooted ? n : 2.0 * n, 1, false};
     }
 }
 
 static double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
 {
-    struct shape shape = plan_shape(request->collective, algorithm, request->rank_count);
-    double steps = (shape.messages + 1) * (model->message_ns + model->step_ns);
-    /* A pipeline of slices is filled once: every message of the chain but the first carries one slice before work
-     * overlaps. */
-    double chunk = algorithm == WEFT_ALGORITHM_RING && request->collective == WEFT_ALL_REDUCE
-                       ? (double)request->bytes / request->rank_count
-                       : (double)request->bytes / 2;
+    bool blocks = request->collective != WEFT_SEND_RECV && request->collective >= WEFT_ALL_GATHER &&
+                  request->collective != WEFT_REDUCE;
+    struct shape shape = blocks ? blocks_shape(request->collective, algorithm, request->rank_count)
+                                : whole_shape(request->collective, algorithm, request->rank_count);
+    double chunk = (double)request->bytes * shape.chunk;
     double slice = chunk < model->slice_bytes ? chunk : model->slice_bytes;
-    bool pipelined = !(algorithm == WEFT_ALGORITHM_RING && request->collective == WEFT_ALL_REDUCE);
-    double fill = pipelined && shape.messages > 1 ? (shape.messages - 1) * slice * model->byte_ns : 0;
-    return steps + shape.passes * (double)request->bytes * model->byte_ns + fill;
+    /* Every message of the chain but the first carries one slice before work overlaps. */
+    double fill = shape.fills && shape.messages > 1 ? (shape.messages - 1) * slice * model->byte_ns : 0;
+    return (shape.messages + 1) * model->message_ns + shape.steps * model->step_ns +
+           shape.passes * (double)request->bytes * model->byte_ns + fill;
 }
 
 weft_status select_plan(const struct cost_model *model, const struct select_request *request,
@@ -67,7 +102,8 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
     };
     for (int i = WEFT_ALGORITHM_AUTO + 1; i < WEFT_ALGORITHM_COUNT; i++) {
         weft_algorithm algorithm = (weft_algorithm)i;
-        if (!plan_generator_find(request->collective, algorithm)) continue;
+        const struct plan_generator *generator = plan_generator_find(request->collective, algorithm);
+        if (!generator || !plan_generator_serves(generator, request->rank_count, false)) continue;
         made.predicted_ns[i] = price(model, request, algorithm);
         bool chosen =
             request->forced == WEFT_ALGORITHM_AUTO

@@ -63,9 +63,10 @@ typedef struct weft_plan_spec {
     weft_collective collective;
     weft_algorithm algorithm;       /* not AUTO */
     uint32_t rank_count;            /* 1 or more */
-    uint32_t root;                  /* broadcast: below rank_count; else 0 */
+    uint32_t root;                  /* broadcast, reduce, gather, scatter; send_recv: the sender; else 0 */
     uint32_t channel_count;         /* 1 to 64; 0 means 1. A double binary tree needs two per unit, one for each tree */
     uint32_t slot_depth;            /* slots of staging per connection, channel and direction; 2 to 64, 0 means 4 */
+    uint32_t peer;                  /* send_recv: the receiver; else 0 */
     const weft_plan_layout *layout; /* rings or trees to use; NULL: ranks in order. Then channel_count is not read */
 } weft_plan_spec;
 

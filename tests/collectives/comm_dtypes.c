@@ -122,7 +122,7 @@ static void dtypes_rank(weft_comm *comm, uint32_t rank, void *argument, void *re
 
 static void run_dtypes(uint32_t rank_count, bool in_place)
 {
-    for (int algorithm = WEFT_ALGORITHM_AUTO; algorithm < WEFT_ALGORITHM_COUNT; algorithm++) {
+    for (int algorithm = WEFT_ALGORITHM_AUTO; algorithm <= WEFT_ALGORITHM_DIRECT; algorithm++) {
         struct dtypes_case chosen = {(weft_algorithm)algorithm, in_place};
         struct dtypes_results results = {0};
         const struct ranks_config config = {

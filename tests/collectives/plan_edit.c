@@ -62,6 +62,7 @@ struct weft_plan *edit_put_together(const struct edit_plan *edit)
     assert_non_null(plan);
     *plan = edit->header;
     plan->generate = NULL;
+    plan->layout = NULL;
     plan->programs = calloc(plan->rank_count, sizeof *plan->programs);
     assert_non_null(plan->programs);
     for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
@@ -69,8 +70,10 @@ struct weft_plan *edit_put_together(const struct edit_plan *edit)
         const struct edit_program *apart = &edit->programs[rank];
         for (uint32_t t = 0; t < apart->track_count; t++) {
             const struct plan_track *fields = &apart->tracks[t].fields;
-            builder_track(&builder, fields->channel, fields->window_begin, fields->window_end, fields->chunk_count)
-                ->path_hint = fields->path_hint;
+            struct plan_track *track =
+                builder_track(&builder, fields->channel, fields->window_begin, fields->window_end, fields->chunk_count);
+            track->path_hint = fields->path_hint;
+            track->chunk_stride = fields->chunk_stride;
             for (uint32_t s = 0; s < apart->tracks[t].step_count; s++)
                 step_put_together(&apart->tracks[t].steps[s], &builder);
         }

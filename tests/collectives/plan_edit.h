@@ -5,7 +5,7 @@
 
 #include "collectives/plan/plan.h"
 
-enum { EDIT_RANKS = 8, EDIT_TRACKS = 12, EDIT_STEPS = 12, EDIT_OPERANDS = 6 };
+enum { EDIT_RANKS = 8, EDIT_TRACKS = 24, EDIT_STEPS = 12, EDIT_OPERANDS = 6 };
 
 struct edit_step {
     struct plan_step fields; /* counts and first_operand are ignored */

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "collectives/plan/shape.h"
 #include "tests/collectives/plan_oracle.h"
 
 enum { SEEDS = 400 };
@@ -140,10 +141,20 @@ static bool drop_destination(struct edit_plan *plan, struct place *place, struct
     return true;
 }
 
+static bool step_has_slot(const struct edit_step *step)
+{
+    bool slot = false;
+    for (uint32_t i = 0; i < step->source_count; i++) slot |= step->sources[i].space == SPACE_SLOT;
+    for (uint32_t i = 0; i < step->destination_count; i++) slot |= step->destinations[i].space == SPACE_SLOT;
+    return slot;
+}
+
 static bool change_channel(struct edit_plan *plan, struct place *place, struct random *random)
 {
     uint32_t channel = below(random, plan->header.channel_count);
-    if (channel == place->track->fields.channel) return false;
+    bool slots = false; /* a track without any is on no channel in truth */
+    for (uint32_t s = 0; s < place->track->step_count; s++) slots |= step_has_slot(&place->track->steps[s]);
+    if (channel == place->track->fields.channel || !slots) return false;
     place->track->fields.channel = (uint16_t)channel;
     return true;
 }
@@ -324,10 +335,24 @@ static struct weft_plan *draw_plan(struct random *random)
     do {
         collective = (weft_collective)below(random, WEFT_COLLECTIVE_COUNT);
         algorithm = (weft_algorithm)(1 + below(random, WEFT_ALGORITHM_COUNT - 1));
-    } while (!plan_generator_find(collective, algorithm));
-    uint32_t rank_count = 2 + below(random, 4);
-    uint32_t root = collective == WEFT_BROADCAST ? below(random, rank_count) : 0;
-    return plan_make(collective, algorithm, rank_count, root, 1 + below(random, 2), 2 + below(random, 3));
+    } while (!plan_generator_find(collective, algorithm) ||
+             !plan_generator_serves(plan_generator_find(collective, algorithm), 2, false));
+    /* A message between two ranks leaves the others without a track to change. */
+    uint32_t rank_count = collective == WEFT_SEND_RECV ? 2 : 2 + below(random, 4);
+    uint32_t root = shape_of(collective)->rooted ? below(random, rank_count) : 0;
+    const weft_plan_spec spec = {
+        .size = sizeof spec,
+        .collective = collective,
+        .algorithm = algorithm,
+        .rank_count = rank_count,
+        .root = root,
+        .peer = collective == WEFT_SEND_RECV ? 1 - root : 0,
+        .channel_count = 1 + below(random, 2),
+        .slot_depth = 2 + below(random, 3),
+    };
+    weft_plan *plan = NULL;
+    assert_int_equal(weft_plan_create(&spec, &plan), WEFT_OK);
+    return plan;
 }
 
 /* Are the programs well formed? The oracle takes that for granted. */

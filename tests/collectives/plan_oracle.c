@@ -112,7 +112,8 @@ static bool node_takes(const struct node *node, uint32_t from, uint32_t to, uint
 
 static bool same_window(const struct plan_track *a, const struct plan_track *b)
 {
-    return a->window_begin == b->window_begin && a->window_end == b->window_end && a->chunk_count == b->chunk_count;
+    return a->window_begin == b->window_begin && a->window_end == b->window_end && a->chunk_count == b->chunk_count &&
+           a->chunk_stride == b->chunk_stride;
 }
 
 /* The node at the other end of the slot that @p node takes from @p from. */
@@ -195,6 +196,87 @@ static void close_over(const struct oracle *oracle, uint64_t *matrix)
     }
 }
 
+/* What each collective is, said a second time. Blocks of an all_to_all are numbered sender * ranks + receiver. */
+static uint32_t block_count(const struct oracle *oracle)
+{
+    switch (oracle->plan->header.collective) {
+    case WEFT_ALL_GATHER:
+    case WEFT_REDUCE_SCATTER:
+    case WEFT_GATHER:
+    case WEFT_SCATTER:
+        return oracle->rank_count;
+    case WEFT_ALL_TO_ALL:
+    case WEFT_ALL_TO_ALLV:
+        return oracle->rank_count * oracle->rank_count;
+    default:
+        return 1;
+    }
+}
+
+static uint32_t block_of(const struct oracle *oracle, const struct node *node)
+{
+    const struct plan_track *track = &node->of->fields;
+    uint32_t shares = oracle->plan->header.share_denominator / block_count(oracle);
+    return (track->window_begin + track->chunk_stride * node->chunk) / shares;
+}
+
+static bool combines(const struct oracle *oracle)
+{
+    weft_collective collective = oracle->plan->header.collective;
+    return collective == WEFT_ALL_REDUCE || collective == WEFT_REDUCE || collective == WEFT_REDUCE_SCATTER;
+}
+
+/* Whose data a block of the result is, where nothing is combined. */
+static uint32_t origin(const struct oracle *oracle, uint32_t block)
+{
+    switch (oracle->plan->header.collective) {
+    case WEFT_ALL_GATHER:
+    case WEFT_GATHER:
+        return block;
+    case WEFT_ALL_TO_ALL:
+    case WEFT_ALL_TO_ALLV:
+        return block / oracle->rank_count;
+    default:
+        return oracle->plan->header.root;
+    }
+}
+
+static bool has_input(const struct oracle *oracle, uint32_t rank, uint32_t block)
+{
+    return combines(oracle) || rank == origin(oracle, block);
+}
+
+static bool wants_output(const struct oracle *oracle, uint32_t rank, uint32_t block)
+{
+    switch (oracle->plan->header.collective) {
+    case WEFT_REDUCE:
+    case WEFT_GATHER:
+        return rank == oracle->plan->header.root;
+    case WEFT_REDUCE_SCATTER:
+    case WEFT_SCATTER:
+        return rank == block;
+    case WEFT_ALL_TO_ALL:
+    case WEFT_ALL_TO_ALLV:
+        return rank == block % oracle->rank_count;
+    case WEFT_SEND_RECV:
+        return rank == oracle->plan->header.peer;
+    default:
+        return true;
+    }
+}
+
+/* In place: does the chunk that @p reader reads of the input lie where @p writer writes? */
+static bool same_place(const struct oracle *oracle, const struct node *writer, const struct node *reader)
+{
+    uint32_t written = writer->chunk, read = reader->chunk;
+    if (block_count(oracle) == oracle->rank_count * oracle->rank_count) {
+        written /= oracle->rank_count;
+        read %= oracle->rank_count;
+    }
+    return writer->rank == reader->rank && writer->slice == reader->slice && written == read &&
+           same_window(&writer->of->fields, &reader->of->fields);
+}
+
 static bool same_cell(const struct node *a, const struct node *b)
 {
     return a->rank == b->rank && a->slice == b->slice && a->chunk == b->chunk &&
@@ -215,9 +297,8 @@ static bool writes_output(const struct node *node)
 static bool source_contents(struct oracle *oracle, const struct node *node, const struct plan_operand *source,
                             struct contents *contents)
 {
-    bool broadcast = oracle->plan->header.collective == WEFT_BROADCAST;
     if (source->space == SPACE_INPUT) {
-        if (broadcast && node->rank != oracle->plan->header.root) return refuse(oracle, "no such input");
+        if (!has_input(oracle, node->rank, block_of(oracle, node))) return refuse(oracle, "no such input");
         *contents = (struct contents){.data = true};
         contents->count[node->rank] = 1;
         return true;
@@ -239,10 +320,10 @@ static bool source_contents(struct oracle *oracle, const struct node *node, cons
     return refuse(oracle, "output read and never written");
 }
 
-static bool whole(const struct oracle *oracle, const struct contents *contents)
+static bool whole(const struct oracle *oracle, const struct contents *contents, uint32_t block)
 {
     for (uint32_t rank = 0; rank < oracle->rank_count; rank++) {
-        bool wanted = oracle->plan->header.collective != WEFT_BROADCAST || rank == oracle->plan->header.root;
+        bool wanted = combines(oracle) || rank == origin(oracle, block);
         if (contents->count[rank] != wanted) return false;
     }
     return contents->data;
@@ -251,7 +332,7 @@ static bool whole(const struct oracle *oracle, const struct contents *contents)
 static bool run_node(struct oracle *oracle, struct node *node)
 {
     struct contents *sum = &node->contents;
-    bool all_reduce = oracle->plan->header.collective == WEFT_ALL_REDUCE;
+    uint32_t block = block_of(oracle, node);
     for (uint32_t i = 0; i < node->what->source_count; i++) {
         struct contents source;
         if (!source_contents(oracle, node, &node->what->sources[i], &source)) return false;
@@ -264,13 +345,15 @@ static bool run_node(struct oracle *oracle, struct node *node)
             sum->divided[rank] += source.divided[rank];
         }
     }
-    bool final = node->what->fields.flags & STEP_FINAL, complete = whole(oracle, sum);
-    if (final && !(all_reduce && complete)) return refuse(oracle, "final too early");
+    bool final = node->what->fields.flags & STEP_FINAL, complete = whole(oracle, sum, block);
+    if (final && !(combines(oracle) && complete)) return refuse(oracle, "final too early");
     for (uint32_t rank = 0; rank < oracle->rank_count; rank++) {
         sum->divided[rank] += final;
-        if (all_reduce && complete && sum->divided[rank] != 1) return refuse(oracle, "not divided once");
+        if (combines(oracle) && complete && sum->divided[rank] != 1) return refuse(oracle, "not divided once");
     }
-    return !writes_output(node) || complete || refuse(oracle, "output is not whole");
+    if (!writes_output(node)) return true;
+    if (!wants_output(oracle, node->rank, block)) return refuse(oracle, "no such output");
+    return complete || refuse(oracle, "output is not whole");
 }
 
 /* In place, no other step may overwrite a chunk of the input before it has been read. */
@@ -279,9 +362,11 @@ static bool check_buffers(struct oracle *oracle)
     for (uint32_t x = 0; x < oracle->node_count; x++) {
         if (!writes_output(&oracle->nodes[x])) continue;
         for (uint32_t y = 0; y < oracle->node_count; y++) {
-            if (x == y || !same_cell(&oracle->nodes[x], &oracle->nodes[y])) continue;
-            if (writes_output(&oracle->nodes[y])) return refuse(oracle, "output written twice");
-            if (reads(&oracle->nodes[y], SPACE_INPUT) && !precedes(oracle, oracle->before, y, x))
+            const struct node *writer = &oracle->nodes[x], *other = &oracle->nodes[y];
+            if (x == y) continue;
+            if (writes_output(other) && same_cell(writer, other)) return refuse(oracle, "output written twice");
+            if (reads(other, SPACE_INPUT) && same_place(oracle, writer, other) &&
+                !precedes(oracle, oracle->before, y, x))
                 return refuse(oracle, "input overwritten");
         }
     }
@@ -293,7 +378,7 @@ static bool check_written(struct oracle *oracle, uint32_t rank, const struct edi
     for (uint32_t slice = 0; slice < slice_count; slice++)
         for (uint32_t chunk = 0; chunk < window->fields.chunk_count; chunk++) {
             const struct node cell = {.rank = rank, .slice = slice, .chunk = chunk, .of = window};
-            bool written = false;
+            bool written = !wants_output(oracle, rank, block_of(oracle, &cell));
             for (uint32_t i = 0; i < oracle->node_count && !written; i++)
                 written = writes_output(&oracle->nodes[i]) && same_cell(&oracle->nodes[i], &cell);
             if (!written) return refuse(oracle, "output never written");

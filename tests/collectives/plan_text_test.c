@@ -175,9 +175,9 @@ static void errors_say_the_line_what_was_found_and_what_was_expected(void **stat
     must_not_read("weft_plan", "line 1: found the end of the line, expected 1");
     must_not_read("weft_plan 1 1", "line 1: found \"1\", expected the end of the line");
     must_not_read("weft_plan 1\ncollective gossip",
-                  "line 2: found \"gossip\", expected all_reduce, broadcast or barrier");
+                  "line 2: found \"gossip\", expected a collective, such as all_reduce");
     must_not_read("weft_plan 1\ncollective barrier\nalgorithm fast",
-                  "line 3: found \"fast\", expected auto, ring or tree");
+                  "line 3: found \"fast\", expected an algorithm, such as ring");
     must_not_read("weft_plan 1\ncollective barrier\nalgorithm ring\nranks 0",
                   "line 4: found \"0\", expected a number from 1 to 16777216");
     must_not_read("weft_plan 1\ncollective barrier\nalgorithm ring\nranks 4\nroot 1",

@@ -91,7 +91,7 @@ static void an_average_is_divided_once(void **state)
                                  "step 2 copy chunk 0 final: slot 0 -> output\n",
                 "rank 1 track 0 step 2 repetition 0 chunk 0: is marked final, but the value was complete before");
     must_refuse("broadcast", 1, 2, "rank 0\n" TRACK "step 0 copy chunk 0 final: input -> output\n",
-                "rank 0 track 0 step 0 repetition 0 chunk 0: is marked final, and only an all_reduce has final steps");
+                "rank 0 track 0 step 0 repetition 0 chunk 0: is marked final, and nothing is combined here");
 }
 
 static void every_chunk_of_the_output_is_written_once(void **state)
@@ -146,7 +146,7 @@ static void a_broadcast_combines_nothing(void **state)
                 "step 2 copy chunk 0: input -> output\n"
                 "rank 1\n" TRACK
                 "step 0 copy chunk 0: slot 0 -> output\nstep 1 reduce chunk 0: slot 0, output -> output\n",
-                "rank 1 track 0 step 1 repetition 0 chunk 0: combines the root's data with itself");
+                "rank 1 track 0 step 1 repetition 0 chunk 0: combines data with itself");
 }
 
 /* The input may be the output: rank 0 would send what it has just written. */
@@ -452,12 +452,12 @@ static void malformed_programs_are_refused(void **state)
     (void)state;
     must_refuse_changed(no_ranks, "0 ranks, expected 1 to 16777216");
     must_refuse_changed(too_many_ranks, "16777217 ranks, expected 1 to 16777216");
-    must_refuse_changed(a_root, "root 1, expected 0: only a broadcast has a root");
+    must_refuse_changed(a_root, "root 1, expected 0: this collective has none");
     must_refuse_changed(no_slots, "0 slots, expected 1 to 64");
     must_refuse_changed(no_shares, "the message is cut into 0 shares, expected 1 or more");
     must_refuse_changed(no_channels, "0 channels, expected 1 to 128");
     must_refuse_changed(no_collective, "collective 11 is none");
-    must_refuse_changed(no_algorithm, "algorithm 3 is none");
+    must_refuse_changed(no_algorithm, "algorithm 5 is none");
     must_refuse_changed(steps_beyond, "rank 0 track 0: 3 steps from step 0 of a program of 2");
     must_refuse_changed(steps_left_out, "rank 0: tracks hold 1 of 2 steps and 2 of 5 operands");
     must_refuse_changed(steps_elsewhere, "rank 0 track 0: begins at step 1 of the program, expected 0");
