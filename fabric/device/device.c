@@ -157,8 +157,8 @@ weft_status device_ports_find(const weft_topology *topology, const struct device
     }
     if (selection.seen_count == 0) return diagnose(diagnostic, WEFT_UNSUPPORTED, "this host has no RDMA device");
     if (selection.count == 0)
-        return diagnose(diagnostic, WEFT_UNSUPPORTED, "none of %" PRIu32 " RDMA port%s can be used; %s",
-                        selection.seen_count, selection.seen_count == 1 ? "" : "s", selection.refusal);
+        return diagnose(diagnostic, WEFT_UNSUPPORTED, "none of this host's RDMA ports (%" PRIu32 ") can be used; %s",
+                        selection.seen_count, selection.refusal);
     qsort(selection.ports, selection.count, sizeof *selection.ports, port_compare);
     *ports = selection.ports;
     *count = selection.count;
