@@ -15,6 +15,8 @@
 
 /* No description of a machine or of a fabric of ten thousand hosts comes near it; more is refused unread. */
 #define FORMAT_BYTES_MAX ((size_t)64 << 20)
+/* Of a name or any other text in a topology that was read; longer ones are cut. */
+enum { FORMAT_TEXT_BYTES_MAX = 255 };
 
 /*
  * Read a description in any format of format_readers(). @p name is what messages call it (a path).

@@ -12,6 +12,7 @@
 /* Those that are read, one per file of this folder: format_ibsim is ibsim.c's. */
 #define FORMATS_READ(X)                                                                                                \
     X(weft_yaml)                                                                                                       \
+    X(nccl_topology)                                                                                                   \
     X(ibnetdiscover)                                                                                                   \
     X(ibsim)                                                                                                           \
     X(slurm_conf)                                                                                                      \

@@ -41,14 +41,14 @@ static weft_status unknown_end(const struct end_walk *walk, struct span key, uin
                          SPAN_ARGS(key), walk->host ? " in " : "", walk->host ? walk->host : "");
 }
 
-enum { KEY_BYTES_MAX = 2 * TEXT_BYTES_MAX + 64 };
+enum { KEY_BYTES_MAX = 2 * FORMAT_TEXT_BYTES_MAX + 64 };
 
 /* One name, with the kind before it. */
 static weft_status end_find(void *context, struct span name)
 {
     struct end_walk *walk = context;
     char key[KEY_BYTES_MAX];
-    if (name.size > TEXT_BYTES_MAX || walk->kind.size > 32)
+    if (name.size > FORMAT_TEXT_BYTES_MAX || walk->kind.size > 32)
         return reading_error(walk->reading, walk->value, "a name of %zu bytes", name.size);
     size_t size = walk->kind.size;
     memcpy(key, walk->kind.at, size);
@@ -94,7 +94,7 @@ static weft_status in_host_find(void *context, struct span name)
     struct end_walk *walk = context;
     char key[2 * KEY_BYTES_MAX];
     size_t host_size = strlen(walk->host);
-    if (name.size > TEXT_BYTES_MAX || walk->kind.size > 32)
+    if (name.size > FORMAT_TEXT_BYTES_MAX || walk->kind.size > 32)
         return reading_error(walk->reading, walk->value, "a name of %zu bytes", name.size);
     memcpy(key, walk->host, host_size);
     key[host_size] = '\x1f';
@@ -112,8 +112,8 @@ static weft_status host_find(void *context, struct span name)
 {
     struct end_walk *walk = context;
     struct reading *reading = walk->reading;
-    char key[TEXT_BYTES_MAX + 8] = "host ";
-    if (name.size > TEXT_BYTES_MAX) return reading_error(reading, walk->value, "a name of %zu bytes", name.size);
+    char key[FORMAT_TEXT_BYTES_MAX + 8] = "host ";
+    if (name.size > FORMAT_TEXT_BYTES_MAX) return reading_error(reading, walk->value, "a name of %zu bytes", name.size);
     memcpy(key + 5, name.at, name.size);
     uint32_t host = name_table_find(&walk->scope->names, (struct span){key, name.size + 5});
     if (host == TOPOLOGY_NONE) host = name_table_find(&walk->scope->names, name); /* an id */

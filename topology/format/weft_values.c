@@ -78,9 +78,9 @@ weft_status text_read(struct reading *reading, const struct yaml_value *value, c
 {
     if (value->kind != YAML_IS_SCALAR)
         return reading_error(reading, value, "found %s; expected a text", yaml_kind_words(value->kind));
-    if (value->text.size > TEXT_BYTES_MAX || memchr(value->text.at, '\0', value->text.size))
+    if (value->text.size > FORMAT_TEXT_BYTES_MAX || memchr(value->text.at, '\0', value->text.size))
         return reading_error(reading, value, "found a text of %zu bytes; expected at most %d, none of them 0",
-                             value->text.size, TEXT_BYTES_MAX);
+                             value->text.size, FORMAT_TEXT_BYTES_MAX);
     *text = value->text.at;
     return WEFT_OK;
 }

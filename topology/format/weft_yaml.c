@@ -137,8 +137,8 @@ static weft_status node_add(void *context, struct span name)
     struct entry *entry = context;
     struct reading *reading = entry->reading;
     weft_topology *topology = entry->scope->target;
-    char terminated[TEXT_BYTES_MAX + 1] = "";
-    if (name.size > TEXT_BYTES_MAX) return reading_error(reading, entry->map, "a name of %zu bytes", name.size);
+    char terminated[FORMAT_TEXT_BYTES_MAX + 1] = "";
+    if (name.size > FORMAT_TEXT_BYTES_MAX) return reading_error(reading, entry->map, "a name of %zu bytes", name.size);
     memcpy(terminated, name.at, name.size);
     entry->node.name = terminated;
     if (entry->parents.count > 0)

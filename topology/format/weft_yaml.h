@@ -11,7 +11,7 @@
 #include "topology/format/name_table.h"
 #include "topology/format/yaml.h"
 
-enum { WEFT_YAML_VERSION = 1, TEXT_BYTES_MAX = 255 /* of a name or any other text */ };
+enum { WEFT_YAML_VERSION = 1 };
 
 enum value_type { VALUE_TEXT, VALUE_UINT32, VALUE_UINT64, VALUE_HEX64, VALUE_BANDWIDTH, VALUE_LATENCY };
 

@@ -50,9 +50,8 @@ static void latency_add(struct text *text, struct figure figure)
 
 static void link_figures_add(struct text *text, const struct topology_link *link)
 {
-    if (link->count > 1) text_add(text, "%" PRIu32 " x ", link->count);
-    if (link->name || link->count > 1)
-        text_add(text, "%s, ", link->name ? link->name : topology_link_kind_name(link->kind));
+    if (link->count > 1) text_add(text, link->name ? "%" PRIu32 " x " : "%" PRIu32 " links, ", link->count);
+    if (link->name) text_add(text, "%s, ", link->name);
     bandwidth_add(text, link->bandwidth);
     bool same = link->bandwidth.source == link->reverse_bandwidth.source &&
                 link->bandwidth.value == link->reverse_bandwidth.value;
