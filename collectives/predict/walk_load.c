@@ -62,7 +62,7 @@ static void track_slice(struct walk *walk, const struct plan_track *from, struct
 {
     const struct predict_request *request = walk->request;
     double window = (double)(from->window_end - from->window_begin) / request->plan->share_denominator;
-    double chunk = window * (double)request->bytes / from->chunk_count;
+    double chunk = window * (double)request->bytes / (from->chunk_stride ? 1 : from->chunk_count);
     double real = request->slice_bytes ? ceil(chunk / (double)request->slice_bytes) : 1;
     if (real < 1) real = 1;
     double slices = walk->forced_slices ? fmin(walk->forced_slices, fmax(chunk, 1)) : ceil(real / walk->slice_divisor);

@@ -5,6 +5,7 @@
 #ifndef WEFT_TOPOLOGY_H
 #define WEFT_TOPOLOGY_H
 
+#include <stdbool.h>
 #include <weft/types.h>
 #include <weft/weft.h>
 
@@ -61,6 +62,71 @@ WEFT_API weft_status weft_topology_write(const weft_topology *topology, char **t
  * 0 for NULL.
  */
 WEFT_API uint64_t weft_topology_hash(const weft_topology *topology);
+
+/**
+ * What to plan or simulate on a topology, with a rank on every GPU, or on every host where there is no GPU, in the
+ * topology's order. Zeros are defaults.
+ */
+typedef struct weft_topology_request {
+    size_t size;              /* sizeof(weft_topology_request) of the caller */
+    weft_collective collective;
+    weft_algorithm algorithm; /* WEFT_ALGORITHM_AUTO: all that there are, and the best is chosen */
+    uint32_t root;            /* where the collective has one */
+    uint64_t bytes;           /* of the message that is priced; 0: 256 MiB */
+    uint32_t channel_count;   /* plans in rank order: rings or trees that share the message; 0: 1 */
+    uint32_t slot_depth;      /* as in weft_plan_spec */
+    uint32_t slice_count;     /* simulated slices of the largest chunk; 0: as a run has, unless they are too many */
+    uint64_t budget_ns;       /* when the search returns the best so far; 0: 5 s */
+    bool explain;             /* tell also what was found and considered, and why each candidate lost */
+    /* Asked about twice a second; false ends the call with WEFT_REVOKED. May be NULL. */
+    bool (*progress)(void *context, const char *what, double share_done);
+    void *context;
+} weft_topology_request;
+
+/** What weft_topology_plan() and weft_topology_simulate() came to; bandwidths in bytes per second, 0 where unknown. */
+typedef struct weft_topology_figures {
+    size_t size; /* sizeof(weft_topology_figures) of the caller, set before the call */
+    uint32_t rank_count;
+    double ring_algbw, tree_algbw; /* plan: of the best rings and trees, latency left aside */
+    double bound_algbw;            /* plan: no plan can have more */
+    double gap;                    /* plan: the better of the two over the bound; 1 is optimal */
+    weft_algorithm algorithm;      /* simulate: of the fastest candidate */
+    double seconds, algbw, busbw;  /* simulate: what it takes */
+} weft_topology_figures;
+
+/**
+ * Find the best rings and trees for a collective, and prove how good any could be.
+ *
+ * Text:   WEFT_TEXT for a person; WEFT_JSON: "ranks"; "rings", an array of {"order", "gbps"}; "trees", of {"root",
+ *         "edges", "gbps"} with edges from parent to child; "ring_algbw_gbps", "tree_algbw_gbps", "bound_algbw_gbps",
+ *         "gap"; and "explain" if asked. gbps are 1e9 bytes per second. The caller frees *text with free().
+ * Bound:  by cuts and partitions of the topology (docs/design/search.md).
+ * Thread: any; the topology is only read. @p figures and @p error (256 bytes) may be NULL.
+ * Errors: WEFT_INVALID_ARGUMENT, WEFT_UNSUPPORTED (a collective without a bound; ranks that nothing joins),
+ *         WEFT_REVOKED (progress said so), WEFT_OUT_OF_MEMORY; @p error says it in a sentence.
+ */
+WEFT_API weft_status weft_topology_plan(const weft_topology *topology, const weft_topology_request *request,
+                                        weft_format format, weft_topology_figures *figures, char **text, char *error);
+
+/**
+ * Run a collective's plans on a simulated clock and tell what the fastest takes: its time, the load of every link, and
+ * the transfers that each waited for the one before (the critical path). Links are shared max-min fairly. Whatever was
+ * not simulated as it would be run is said ("coarse: ..."). Otherwise as weft_topology_plan().
+ *
+ * Text:   WEFT_JSON: "ranks" "collective" "algorithm" "plan" "bytes" "method" "time_us" "algbw_gbps" "busbw_gbps"
+ *         "messages" "candidates" "links" "critical_path" "comparison".
+ */
+WEFT_API weft_status weft_topology_simulate(const weft_topology *topology, const weft_topology_request *request,
+                                            weft_format format, weft_topology_figures *figures, char **text,
+                                            char *error);
+
+/**
+ * A picture in the language of graphviz's dot. @p request NULL: the topology alone. Else links are coloured by load:
+ * with @p request->bytes by what the simulated plan puts on them, without by what the best rings or trees do at full
+ * rate. Otherwise as weft_topology_plan().
+ */
+WEFT_API weft_status weft_topology_draw(const weft_topology *topology, const weft_topology_request *request,
+                                        char **text, char *error);
 
 #ifdef __cplusplus
 }
