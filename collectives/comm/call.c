@@ -123,6 +123,7 @@ static weft_status call_post(struct weft_comm *comm, const struct collective_cal
         .scale = options->scale,
         .slice_bytes = choice.slice_bytes,
         .check = signature_check(&request->signature),
+        .overwrites = call->send == call->recv,
         /* A root hears of nobody but through its slots coming back. */
         .acknowledged = call->collective == WEFT_BROADCAST,
     };

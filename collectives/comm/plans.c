@@ -41,7 +41,7 @@ static weft_status entry_make(struct weft_comm *comm, const struct weft_request 
     made->root = request->signature.root;
     made->channel_units = request->choice.channel_units;
     weft_status status = plan_make(comm, request, &made->plan);
-    if (status == WEFT_OK) status = binding_create(comm->engine, made->plan, &made->binding);
+    if (status == WEFT_OK) status = binding_create(comm->engine, made->plan, 0, &made->binding);
     if (status != WEFT_OK) {
         weft_plan_destroy(made->plan);
         free(made);

@@ -14,7 +14,7 @@ static void use_add(struct binding *binding, uint32_t track, struct stream *stre
 
 static weft_status step_bind(struct binding *binding, uint32_t track, const struct plan_step *step)
 {
-    uint32_t channel = binding->program.tracks[track].channel;
+    uint32_t channel = binding->first_channel + binding->program.tracks[track].channel;
     for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
         const struct plan_operand *operand = &binding->program.operands[step->first_operand + i];
         if (operand->space != SPACE_SLOT) continue;
@@ -39,16 +39,18 @@ static weft_status streams_bind(struct binding *binding)
     return WEFT_OK;
 }
 
-weft_status binding_create(struct engine *engine, const struct weft_plan *plan, struct binding **binding)
+weft_status binding_create(struct engine *engine, const struct weft_plan *plan, uint32_t first_channel,
+                           struct binding **binding)
 {
     const struct engine_config *config = &engine->config;
-    if (plan->rank_count != config->rank_count || plan->channel_count > config->channel_limit ||
-        plan->slot_depth > config->slot_depth)
+    if (plan->rank_count != config->rank_count || first_channel > config->channel_limit ||
+        plan->channel_count > config->channel_limit - first_channel || plan->slot_depth > config->slot_depth)
         return WEFT_INVALID_ARGUMENT;
     struct binding *made = calloc(1, sizeof *made);
     if (!made) return WEFT_OUT_OF_MEMORY;
     made->engine = engine;
     made->plan = plan;
+    made->first_channel = first_channel;
     weft_status status = plan_program(plan, config->rank, &made->program);
     if (status != WEFT_OK) goto destroy;
     struct diagnostic diagnostic;

@@ -35,20 +35,31 @@ void engine_destroy(struct engine *engine);
 /* Connect what is connecting, take in what has arrived, send what was refused. True if anything happened. */
 bool engine_poll(struct engine *engine, uint64_t now_ns);
 
-/* A plan made ready for this rank: its program, with its streams found. Owned by the caller; binding_destroy(). */
-weft_status binding_create(struct engine *engine, const struct weft_plan *plan, struct binding **binding);
+/*
+ * A plan made ready for this rank: its program, with its streams found; the plan's channel 0 is the engine's
+ * @p first_channel. Owned by the caller; binding_destroy().
+ */
+weft_status binding_create(struct engine *engine, const struct weft_plan *plan, uint32_t first_channel,
+                           struct binding **binding);
 void binding_destroy(struct binding *binding);
+
+/* Where every block has a size of its own (all_to_allv): elements for, and from, each rank, and where they lie. */
+struct operation_blocks {
+    const uint64_t *send_counts, *send_offsets, *recv_counts, *recv_offsets;
+};
 
 struct operation_call {
     const void *send;
     void *recv;
-    uint64_t count;
+    uint64_t count;                        /* elements of a block */
+    const struct operation_blocks *blocks; /* or these instead; borrowed until the end */
     weft_dtype dtype;
     weft_op op;
     uint32_t divisor;     /* average: the rank count; else 1 */
     double scale;         /* premultiplied sum: what this rank's input is multiplied by; else not read */
     uint32_t slice_bytes; /* a multiple of 64, at most the engine's slot_bytes */
     uint32_t check;       /* what both ends of every message must agree on: a hash of sequence and signature */
+    bool overwrites;      /* outputs are written over inputs that others still need: nothing leaves from an input */
     bool acknowledged;    /* complete only when the peers have taken everything this rank sent */
 };
 

@@ -4,6 +4,7 @@
 
 #include "collectives/exec/exec.h"
 #include "collectives/exec/partition.h"
+#include "collectives/plan/shape.h"
 #include "collectives/reduce/reduce.h"
 
 /*
@@ -85,6 +86,7 @@ struct binding_use {
 struct binding {
     struct engine *engine;
     const struct weft_plan *plan; /* borrowed */
+    uint32_t first_channel;
     struct plan_program program;
     struct stream **streams;  /* per operand of the program; NULL where it is no slot */
     struct binding_use *uses; /* each stream end once, ordered by track */
@@ -105,6 +107,7 @@ struct operation {
     struct partition partition;
     reduce_function combine;
     size_t element_bytes;
+    bool many_blocks; /* of the message */
     weft_status status;
     uint32_t tracks_left;
     struct operation_stall stall;

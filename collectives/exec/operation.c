@@ -39,6 +39,41 @@ static struct operation *operation_take(struct binding *binding)
     return NULL;
 }
 
+/* Elements of a block, of which this rank has at least one end. */
+static uint64_t block_count(const struct operation *operation, uint32_t block)
+{
+    const struct operation_blocks *blocks = operation->call.blocks;
+    if (!blocks) return operation->call.count;
+    const struct binding *binding = operation->binding;
+    uint32_t ranks = binding->plan->rank_count, sender = block / ranks;
+    return sender == binding->engine->config.rank ? blocks->send_counts[block % ranks] : blocks->recv_counts[sender];
+}
+
+/* The partition of one block. */
+static struct partition block_partition(const struct operation *operation, uint32_t block)
+{
+    struct partition partition = operation->partition;
+    partition.count = block_count(operation, block);
+    return partition;
+}
+
+/*
+ * A track's slices are as many as its largest chunk needs. Where blocks differ in size that is the largest of the
+ * blocks that its steps name; both ends of a stream name the same, one pair's two, so they agree.
+ */
+static struct slicing track_slicing(const struct operation *operation, const struct plan_track *track)
+{
+    if (!operation->call.blocks) return partition_slicing(&operation->partition, track);
+    struct partition largest = operation->partition;
+    largest.count = 0;
+    for (uint32_t s = 0; s < track->step_count; s++) {
+        const struct plan_step *step = &operation->binding->program.steps[track->first_step + s];
+        uint64_t count = block_count(operation, partition_block(&largest, track, step->chunk));
+        if (count > largest.count) largest.count = count;
+    }
+    return partition_slicing(&largest, track);
+}
+
 weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
                             struct operation **operation)
 {
@@ -53,13 +88,14 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
     started->call = *call;
     started->combine = combine;
     started->element_bytes = weft_dtype_size(call->dtype);
+    started->many_blocks = plan_block_count(binding->plan) > 1;
     started->partition = partition_make(binding->plan, call->count, started->element_bytes, call->slice_bytes);
     started->status = WEFT_IN_PROGRESS;
     started->tracks_left = binding->program.track_count;
     started->stall = nowhere;
     for (uint32_t i = 0; i < binding->program.track_count; i++) {
         const struct plan_track *track = &binding->program.tracks[i];
-        started->cursors[i] = (struct cursor){.track = track, .slicing = partition_slicing(&started->partition, track)};
+        started->cursors[i] = (struct cursor){.track = track, .slicing = track_slicing(started, track)};
     }
     for (uint32_t i = 0; i < binding->use_count; i++) started->tickets[i] = binding->uses[i].stream->tickets++;
     *operation = started;
@@ -137,13 +173,26 @@ static bool after_done(const struct operation *operation, const struct cursor *c
            (other->slice == cursor->slice && other->step > step->after_step);
 }
 
+/* What both ends of a step's messages agree on. Blocks of sizes of their own are part of it. */
+static uint32_t step_check(const struct operation *operation, const struct cursor *cursor, const struct plan_step *step)
+{
+    uint64_t check = operation->call.check;
+    if (operation->call.blocks) {
+        uint32_t chunk = step_chunk(cursor->track, step, cursor->repetition);
+        uint64_t count = block_count(operation, partition_block(&operation->partition, cursor->track, chunk));
+        check = (check ^ count) * UINT64_C(0x9e3779b97f4a7c15); /* Fibonacci hashing: Knuth, vol. 3, 6.4 */
+        check ^= check >> 32;
+    }
+    return (uint32_t)check & TAG_CHECK_MASK;
+}
+
 /* WEFT_OK: the next slice of an incoming stream has come, and is this operation's. WEFT_IN_PROGRESS: not yet. */
-static weft_status source_ready(const struct operation *operation, const struct stream *stream)
+static weft_status source_ready(const struct stream *stream, uint32_t check)
 {
     uint32_t place = (uint32_t)(stream->position % stream->peer->engine->config.slot_depth);
     if (!(stream->arrived >> place & 1))
         return stream->peer->state == PEER_FAILED ? stream->peer->failure : WEFT_IN_PROGRESS;
-    return stream->checks[place] == (operation->call.check & TAG_CHECK_MASK) ? WEFT_OK : WEFT_MISMATCH;
+    return stream->checks[place] == check ? WEFT_OK : WEFT_MISMATCH;
 }
 
 /* WEFT_OK: the peer has a free slot. One that has failed has none, whatever it last said. */
@@ -163,10 +212,10 @@ static bool step_ready(struct operation *operation, uint32_t track, const struct
         return false;
     }
     struct stream *const *streams = operation->binding->streams + step->first_operand;
+    uint32_t check = step_check(operation, cursor, step);
     for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
         if (!streams[i]) continue;
-        weft_status status =
-            i < step->source_count ? source_ready(operation, streams[i]) : destination_ready(streams[i]);
+        weft_status status = i < step->source_count ? source_ready(streams[i], check) : destination_ready(streams[i]);
         if (status == WEFT_OK) continue;
         if (status == WEFT_IN_PROGRESS)
             stall_note(operation, track, cursor->step, streams[i]);
@@ -177,14 +226,32 @@ static bool step_ready(struct operation *operation, uint32_t track, const struct
     return true;
 }
 
+/* A slice of a chunk: which block, and which of its elements. */
+struct piece {
+    struct range range;
+    uint32_t block, check;
+};
+
+/* Where a block begins in a buffer that holds it. */
+static uint64_t block_offset(const struct operation *operation, bool input, uint32_t block)
+{
+    const struct weft_plan *plan = operation->binding->plan;
+    const struct operation_blocks *blocks = operation->call.blocks;
+    uint32_t place = input ? plan_input_place(plan, block) : plan_output_place(plan, block);
+    if (blocks) return input ? blocks->send_offsets[place] : blocks->recv_offsets[place];
+    return place * operation->call.count;
+}
+
 /* Where an operand's slice lies in this process's memory. */
-static void *operand_address(const struct operation *operation, uint32_t operand, uint64_t begin)
+static void *operand_address(const struct operation *operation, uint32_t operand, const struct piece *piece)
 {
     const struct binding *binding = operation->binding;
     const struct stream *stream = binding->streams[operand];
     if (!stream) {
         bool input = binding->program.operands[operand].space == SPACE_INPUT;
         uint8_t *base = input ? (uint8_t *)(uintptr_t)operation->call.send : operation->call.recv;
+        uint64_t begin = piece->range.begin;
+        if (operation->many_blocks) begin += block_offset(operation, input, piece->block);
         return base + begin * operation->element_bytes;
     }
     const struct peer *peer = stream->peer;
@@ -212,7 +279,7 @@ static uint32_t step_departure(const struct operation *operation, const struct p
         if (operands[i].space == SPACE_OUTPUT) return i;
     bool copy = step->source_count == 1 && operands[step->first_operand].space == SPACE_INPUT;
     copy = copy && !operand_is_scaled(operation, step->first_operand);
-    return copy && operation->call.send != operation->call.recv ? step->first_operand : PLAN_NONE;
+    return copy && !operation->call.overwrites ? step->first_operand : PLAN_NONE;
 }
 
 /* Is this destination a slot that cannot be stored to, of a slice that leaves from elsewhere? */
@@ -221,7 +288,7 @@ static bool needs_no_store(const struct stream *stream, uint32_t departure)
     return stream && !stream->peer->mapped && departure != PLAN_NONE;
 }
 
-static void step_combine(const struct operation *operation, const struct plan_step *step, struct range range,
+static void step_combine(const struct operation *operation, const struct plan_step *step, const struct piece *piece,
                          uint32_t departure)
 {
     const void *sources[PLAN_MAX_OPERANDS];
@@ -230,14 +297,14 @@ static void step_combine(const struct operation *operation, const struct plan_st
     bool scaled = false;
     uint32_t destination_count = 0, first_destination = step->first_operand + step->source_count;
     for (uint32_t i = 0; i < step->source_count; i++) {
-        sources[i] = operand_address(operation, step->first_operand + i, range.begin);
+        sources[i] = operand_address(operation, step->first_operand + i, piece);
         bool scaled_here = operand_is_scaled(operation, step->first_operand + i);
         scales[i] = scaled_here ? operation->call.scale : 1;
         scaled |= scaled_here;
     }
     for (uint32_t i = first_destination; i < first_destination + step->destination_count; i++)
         if (!needs_no_store(operation->binding->streams[i], departure))
-            destinations[destination_count++] = operand_address(operation, i, range.begin);
+            destinations[destination_count++] = operand_address(operation, i, piece);
     uint32_t divisor = step->flags & STEP_FINAL ? operation->call.divisor : 1;
     bool in_place = step->source_count == 1 && destination_count == 1 && sources[0] == destinations[0];
     if (destination_count == 0 || (in_place && divisor <= 1 && !scaled)) return;
@@ -246,7 +313,7 @@ static void step_combine(const struct operation *operation, const struct plan_st
         .source_count = step->source_count,
         .destinations = destinations,
         .destination_count = destination_count,
-        .count = range.end - range.begin,
+        .count = piece->range.end - piece->range.begin,
         .divisor = divisor,
         .scales = scaled ? scales : NULL,
     };
@@ -254,8 +321,8 @@ static void step_combine(const struct operation *operation, const struct plan_st
 }
 
 /* Announce one operand's slot: given back to the peer it came from, or full at the peer it went to. */
-static void stream_notify(struct stream *stream, const struct operation *operation, bool credit, const void *source,
-                          uint32_t bytes, uint16_t path_hint)
+static void stream_notify(struct stream *stream, uint32_t check, bool credit, const void *source, uint32_t bytes,
+                          uint16_t path_hint)
 {
     struct peer *peer = stream->peer;
     const struct engine_config *config = &peer->engine->config;
@@ -265,7 +332,7 @@ static void stream_notify(struct stream *stream, const struct operation *operati
         put.tag |= TAG_CREDIT;
         stream->arrived &= ~(UINT64_C(1) << place);
     } else {
-        put.tag |= place << TAG_SLOT_SHIFT | (operation->call.check & TAG_CHECK_MASK);
+        put.tag |= place << TAG_SLOT_SHIFT | check;
         put.remote_offset = slot_offset(config, stream->channel, stream->position);
         if (!peer->mapped) {
             put.source = source ? source : peer->staging + put.remote_offset;
@@ -277,13 +344,30 @@ static void stream_notify(struct stream *stream, const struct operation *operati
 }
 
 static void step_notify(const struct operation *operation, const struct plan_track *track, const struct plan_step *step,
-                        struct range range, uint32_t departure)
+                        const struct piece *piece, uint32_t departure)
 {
     struct stream *const *streams = operation->binding->streams + step->first_operand;
-    uint32_t bytes = (uint32_t)((range.end - range.begin) * operation->element_bytes);
-    const void *source = departure == PLAN_NONE ? NULL : operand_address(operation, departure, range.begin);
+    uint32_t bytes = (uint32_t)((piece->range.end - piece->range.begin) * operation->element_bytes);
+    const void *source = departure == PLAN_NONE ? NULL : operand_address(operation, departure, piece);
     for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++)
-        if (streams[i]) stream_notify(streams[i], operation, i < step->source_count, source, bytes, track->path_hint);
+        if (streams[i])
+            stream_notify(streams[i], piece->check, i < step->source_count, source, bytes, track->path_hint);
+}
+
+/* What the step that the track is at works on now. */
+static struct piece piece_at(const struct operation *operation, const struct cursor *cursor,
+                             const struct plan_step *step)
+{
+    uint32_t chunk = step_chunk(cursor->track, step, cursor->repetition);
+    struct piece piece = {.check = step_check(operation, cursor, step)};
+    if (operation->many_blocks) piece.block = partition_block(&operation->partition, cursor->track, chunk);
+    if (operation->call.blocks) {
+        struct partition partition = block_partition(operation, piece.block);
+        piece.range = partition_slice(&partition, cursor->track, &cursor->slicing, chunk, cursor->slice);
+    } else {
+        piece.range = partition_slice(&operation->partition, cursor->track, &cursor->slicing, chunk, cursor->slice);
+    }
+    return piece;
 }
 
 static void cursor_next(struct operation *operation, uint32_t track, const struct plan_step *step)
@@ -304,12 +388,11 @@ static void track_advance(struct operation *operation, uint32_t track, bool *mov
     for (uint32_t turn = 0; turn < STEPS_PER_TURN && !cursor->done; turn++) {
         const struct plan_step *step = &operation->binding->program.steps[cursor->track->first_step + cursor->step];
         if (!step_ready(operation, track, step)) return;
-        struct range range = partition_slice(&operation->partition, cursor->track, &cursor->slicing,
-                                             step_chunk(cursor->track, step, cursor->repetition), cursor->slice);
+        struct piece piece = piece_at(operation, cursor, step);
         uint32_t departure = step_departure(operation, step);
-        if (range.end > range.begin && step->source_count > 0 && step->destination_count > 0)
-            step_combine(operation, step, range, departure);
-        step_notify(operation, cursor->track, step, range, departure);
+        if (piece.range.end > piece.range.begin && step->source_count > 0 && step->destination_count > 0)
+            step_combine(operation, step, &piece, departure);
+        step_notify(operation, cursor->track, step, &piece, departure);
         cursor_next(operation, track, step);
         *moved = true;
     }

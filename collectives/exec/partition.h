@@ -2,8 +2,8 @@
 /*
  * From shares to elements: where a plan's chunks and slices begin and end in a message of a given count.
  *
- * Boundaries are floors of exact fractions, so chunks partition the message whatever the count; in messages large
- * enough they are rounded down to cache lines, so that no two ranks ever write one line. Every rank computes the same.
+ * Boundaries are floors of exact fractions, so chunks partition each block whatever its count; in messages large enough
+ * they are rounded down to cache lines, so that no two ranks ever write one line. Every rank computes the same.
  */
 #ifndef COLLECTIVES_PARTITION_H
 #define COLLECTIVES_PARTITION_H
@@ -14,14 +14,15 @@
 #include "collectives/plan/plan.h"
 
 struct partition {
-    uint64_t count;       /* elements of the message */
-    uint64_t quantum;     /* elements that boundaries are multiples of */
-    uint64_t slice_limit; /* most elements of one slice */
-    uint32_t denominator; /* the plan's share_denominator */
+    uint64_t count;        /* elements of a block, of which the message may have several */
+    uint64_t quantum;      /* elements that boundaries are multiples of */
+    uint64_t slice_limit;  /* most elements of one slice */
+    uint32_t denominator;  /* the plan's share_denominator */
+    uint32_t block_shares; /* of them, those of a block */
 };
 
 struct range {
-    uint64_t begin, end; /* elements */
+    uint64_t begin, end; /* elements of its block */
 };
 
 /* @p slice_bytes: a multiple of 64, at least 64. */
@@ -35,6 +36,8 @@ struct slicing {
 };
 struct slicing partition_slicing(const struct partition *partition, const struct plan_track *track);
 
+/* The block that a chunk lies in, and its part of that. */
+uint32_t partition_block(const struct partition *partition, const struct plan_track *track, uint32_t chunk);
 struct range partition_chunk(const struct partition *partition, const struct plan_track *track, uint32_t chunk);
 struct range partition_slice(const struct partition *partition, const struct plan_track *track,
                              const struct slicing *slicing, uint32_t chunk, uint32_t slice);

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "collectives/plan/shape.h"
 #include "tests/collectives/exec_world.h"
 
 #define SEED_COUNT 1000u
@@ -30,8 +31,16 @@ static struct world_config base_config(weft_collective collective, weft_algorith
         .op = WEFT_SUM,
         .slice_bytes = 256,
         .operations = 1,
-        .acknowledged = collective == WEFT_BROADCAST,
+        .acknowledged = shape_of(collective)->rooted,
     };
+}
+
+/* Can the algorithm be had for the collective without a layout? */
+static bool exists(int collective, int algorithm, uint32_t ranks)
+{
+    const struct plan_generator *generator =
+        plan_generator_find((weft_collective)collective, (weft_algorithm)algorithm);
+    return generator && plan_generator_serves(generator, ranks, false);
 }
 
 /* Run and check; what was run is printed if anything is wrong. */
@@ -43,10 +52,10 @@ static void run_checked(const struct world_config *config, uint64_t seed)
     weft_status status = world_run(world, seed);
     uint64_t wrong = status == WEFT_OK ? world_wrong(world) : 0;
     if (status != WEFT_OK || wrong)
-        print_error("seed %llu: %s %s ranks %u root %u channels %u count %llu mapped %d: %s, %llu wrong\n",
+        print_error("seed %llu: %s %s ranks %u root %u peer %u channels %u count %llu mapped %d: %s, %llu wrong\n",
                     (unsigned long long)seed, weft_collective_name(config->spec.collective),
                     weft_algorithm_name(config->spec.algorithm), config->spec.rank_count, config->spec.root,
-                    config->spec.channel_count, (unsigned long long)config->count, config->sim.maps,
+                    config->spec.peer, config->spec.channel_count, (unsigned long long)config->count, config->sim.maps,
                     weft_status_name(status), (unsigned long long)wrong);
     world_destroy(world);
     weft_plan_destroy(plan);
@@ -58,7 +67,7 @@ static void every_generator_is_right_for_small_counts(void **state)
 {
     (void)state;
     for (uint32_t ranks = 1; ranks <= 17; ranks++)
-        for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++)
+        for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_DIRECT; algorithm++)
             for (uint32_t channels = 1; channels <= 4; channels++) {
                 const uint64_t counts[] = {0, 1, ranks - 1, ranks, ranks + 1, 3 * ranks + 2};
                 for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
@@ -71,20 +80,82 @@ static void every_generator_is_right_for_small_counts(void **state)
             }
 }
 
-static void broadcast_is_right_from_every_root(void **state)
+static void every_collective_is_right_for_small_counts(void **state)
 {
     (void)state;
-    for (uint32_t ranks = 1; ranks <= 17; ranks++)
-        for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++)
-            for (uint32_t root = 0; root < ranks; root++) {
-                struct world_config config = base_config(WEFT_BROADCAST, (weft_algorithm)algorithm, ranks);
-                config.spec.root = root;
-                config.spec.channel_count = 1 + root % 4;
-                config.count = 3 * ranks + 2 + root * 50;
-                config.sim.maps = root % 2;
-                config.in_place = root % 3 == 0;
-                run_checked(&config, root);
+    for (int collective = WEFT_BARRIER; collective < WEFT_COLLECTIVE_COUNT; collective++)
+        for (int algorithm = WEFT_ALGORITHM_RING; algorithm < WEFT_ALGORITHM_COUNT; algorithm++)
+            for (uint32_t ranks = 1; ranks <= 9; ranks++)
+                for (uint32_t i = 0; i < 6 && exists(collective, algorithm, ranks); i++) {
+                    const uint64_t counts[] = {0, 1, 7, 33, 64, 301};
+                    struct world_config config =
+                        base_config((weft_collective)collective, (weft_algorithm)algorithm, ranks);
+                    bool rooted = shape_of((weft_collective)collective)->rooted;
+                    config.spec.root = rooted ? (i * 5 + ranks) % ranks : 0;
+                    config.spec.peer = collective == WEFT_SEND_RECV ? (i * 3) % ranks : 0;
+                    config.spec.channel_count = 1 + i % 3;
+                    config.count = counts[i];
+                    config.sim.maps = i % 2;
+                    config.in_place = (i / 2) % 2;
+                    config.first_channel = i;
+                    run_checked(&config, i);
+                }
+}
+
+static void rooted_collectives_are_right_from_every_root(void **state)
+{
+    (void)state;
+    static const weft_collective rooted[] = {WEFT_BROADCAST, WEFT_REDUCE, WEFT_GATHER, WEFT_SCATTER};
+    for (size_t c = 0; c < sizeof rooted / sizeof rooted[0]; c++)
+        for (uint32_t ranks = 1; ranks <= 17; ranks += ranks < 9 ? 1 : 4)
+            for (int algorithm = WEFT_ALGORITHM_RING; algorithm < WEFT_ALGORITHM_COUNT; algorithm++)
+                for (uint32_t root = 0; root < ranks && exists(rooted[c], algorithm, ranks); root++) {
+                    struct world_config config = base_config(rooted[c], (weft_algorithm)algorithm, ranks);
+                    config.spec.root = root;
+                    config.spec.channel_count = 1 + root % 4;
+                    config.count = 3 * ranks + 2 + root * 50;
+                    config.sim.maps = root % 2;
+                    config.in_place = root % 3 == 0;
+                    run_checked(&config, root);
+                }
+}
+
+/* Seven ranks: rings of three step widths, and a tree at each rank with a way up of its own. */
+static void plans_over_a_layout_are_right(void **state)
+{
+    (void)state;
+    enum { N = 7 };
+    uint32_t orders[3][N], parents[N][N], up[N][N];
+    weft_plan_ring rings[3];
+    weft_plan_tree trees[N];
+    for (uint32_t width = 1; width <= 3; width++) {
+        for (uint32_t i = 0; i < N; i++) orders[width - 1][i] = i * width % N;
+        rings[width - 1] = (weft_plan_ring){orders[width - 1], width};
+    }
+    for (uint32_t root = 0; root < N; root++) {
+        for (uint32_t i = 1; i < N; i++) {
+            parents[root][(root + i) % N] = (root + i / 2) % N;
+            up[root][(root + i) % N] = (root + i - 1) % N;
+        }
+        trees[root] = (weft_plan_tree){root, parents[root], root % 2 ? up[root] : NULL, 1 + root % 3};
+    }
+    const weft_plan_layout layout = {sizeof layout, rings, 3, trees, N};
+    for (int collective = 0; collective < WEFT_COLLECTIVE_COUNT; collective++)
+        for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++) {
+            const struct plan_generator *generator =
+                plan_generator_find((weft_collective)collective, (weft_algorithm)algorithm);
+            for (uint64_t seed = 0; seed < 8 && generator && plan_generator_serves(generator, N, true); seed++) {
+                struct world_config config = base_config((weft_collective)collective, (weft_algorithm)algorithm, N);
+                config.spec.layout = &layout;
+                config.spec.root = shape_of((weft_collective)collective)->rooted ? (uint32_t)seed % N : 0;
+                config.count = seed * 311;
+                config.operations = 2;
+                config.sim.maps = seed % 2;
+                config.in_place = seed / 2 % 2;
+                config.sim.jitter_ns = seed * 300;
+                run_checked(&config, seed);
             }
+        }
 }
 
 static struct world_config random_config(uint64_t seed)
@@ -92,15 +163,21 @@ static struct world_config random_config(uint64_t seed)
     struct random random;
     random_seed(&random, seed);
     static const weft_op ops[] = {WEFT_SUM, WEFT_MAX, WEFT_AVG, WEFT_PREMUL_SUM};
-    weft_collective collective = (weft_collective)random_below(&random, 3);
     uint32_t ranks = 1 + (uint32_t)random_below(&random, 16);
-    struct world_config config =
-        base_config(collective, (weft_algorithm)(WEFT_ALGORITHM_RING + random_below(&random, 2)), ranks);
+    int collective, algorithm;
+    do {
+        collective = (int)random_below(&random, WEFT_COLLECTIVE_COUNT);
+        algorithm = (int)random_below(&random, WEFT_ALGORITHM_COUNT);
+    } while (!exists(collective, algorithm, ranks));
+    const struct shape *shape = shape_of((weft_collective)collective);
+    struct world_config config = base_config((weft_collective)collective, (weft_algorithm)algorithm, ranks);
     config.spec.channel_count = collective == WEFT_BARRIER ? 1 : 1 + (uint32_t)random_below(&random, 4);
     config.spec.slot_depth = 2 + (uint32_t)random_below(&random, 6);
-    config.spec.root = collective == WEFT_BROADCAST ? (uint32_t)random_below(&random, ranks) : 0;
-    config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, 4000);
-    if (collective == WEFT_ALL_REDUCE) config.op = ops[random_below(&random, 4)];
+    config.spec.root = shape->rooted ? (uint32_t)random_below(&random, ranks) : 0;
+    config.spec.peer = collective == WEFT_SEND_RECV ? (uint32_t)random_below(&random, ranks) : 0;
+    uint64_t most = shape->blocks == BLOCKS_ONE ? 4000 : shape->blocks == BLOCKS_PER_RANK ? 1000 : 300;
+    config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, most);
+    if (shape->combines) config.op = ops[random_below(&random, 4)];
     config.slice_bytes = 64 * (1 + (uint32_t)random_below(&random, 16));
     config.operations = 1 + (uint32_t)random_below(&random, 4);
     config.in_place = random_below(&random, 2);
@@ -142,7 +219,7 @@ static void a_dead_rank_is_named_by_those_who_wait_for_it(void **state)
         uint32_t ranks = 2 + (uint32_t)random_below(&random, 7);
         uint32_t victim = (uint32_t)random_below(&random, ranks);
         struct world_config config =
-            base_config(WEFT_ALL_REDUCE, (weft_algorithm)(WEFT_ALGORITHM_RING + random_below(&random, 2)), ranks);
+            base_config(WEFT_ALL_REDUCE, (weft_algorithm)(WEFT_ALGORITHM_RING + random_below(&random, 3)), ranks);
         config.count = 3000;
         config.sim.seed = seed;
         config.sim.maps = random_below(&random, 2);
@@ -201,7 +278,9 @@ int main(int argc, char **argv)
     if (argc > 1) only_seed = strtoull(argv[1], NULL, 10);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_generator_is_right_for_small_counts),
-        cmocka_unit_test(broadcast_is_right_from_every_root),
+        cmocka_unit_test(every_collective_is_right_for_small_counts),
+        cmocka_unit_test(rooted_collectives_are_right_from_every_root),
+        cmocka_unit_test(plans_over_a_layout_are_right),
         cmocka_unit_test(a_thousand_random_runs_are_right),
         cmocka_unit_test(large_worlds_are_right),
         cmocka_unit_test(a_dead_rank_is_named_by_those_who_wait_for_it),

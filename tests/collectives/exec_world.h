@@ -11,12 +11,13 @@
 struct world_config {
     weft_plan_spec spec;
     struct sim_config sim;
-    uint64_t count;
+    uint64_t count; /* elements of a block; all_to_allv: of the largest */
     weft_op op;
     uint32_t slice_bytes;
     uint32_t operations; /* posted at once, each with buffers of its own */
     bool in_place;
     bool acknowledged;
+    uint32_t first_channel;    /* of the engine's, for the plan's channel 0 */
     uint32_t disagreeing_rank; /* plus one: signs its operations differently; 0: nobody */
 };
 
