@@ -37,6 +37,10 @@
       "bytes of a socket's send and receive buffers; 0 lets the kernel choose")                                        \
     X(verbs_devices, WEFT_VERBS_DEVICES, S, "", 0, 0,                                                                  \
       "RDMA devices to use, as mlx5_0,mlx5_1:2; \"^\" first: all but these")                                           \
+    X(registration_cache, WEFT_REGISTRATION_CACHE, B, "1", 0, 1,                                                       \
+      "register large buffers with RDMA devices as they come, and keep them so")                                       \
+    X(registration_bytes, WEFT_REGISTRATION_LIMIT, U, "0", 0, UINT64_MAX,                                              \
+      "bytes registered at a time; 0: half of what may be locked")                                                     \
     X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")     \
     X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
     X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \

@@ -52,6 +52,8 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     if (status != WEFT_OK) return status;
     status = comm_endpoint_create(comm, diagnostic);
     if (status != WEFT_OK) goto leave;
+    status = comm_memory_create(comm);
+    if (status != WEFT_OK) goto destroy_endpoint;
     comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : comm->model->slice_bytes;
     /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
     comm->spin_ns = comm->local_rank_count > core_count() ? 0 : config_get()->spin_ns;
@@ -64,13 +66,15 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
         .slot_bytes = comm->slot_bytes,
     };
     status = engine_create(&engine, &comm->engine);
-    if (status != WEFT_OK) goto destroy_endpoint;
+    if (status != WEFT_OK) goto destroy_memory;
     if (wishes->progress_thread || config_get()->progress_thread) status = progress_thread_start(comm);
     if (status != WEFT_OK) goto destroy_engine;
     return WEFT_OK;
 
 destroy_engine:
     engine_destroy(comm->engine);
+destroy_memory:
+    comm_memory_destroy(comm);
 destroy_endpoint:
     endpoint_destroy(comm->endpoint);
 leave:
@@ -122,6 +126,7 @@ static void requests_abandon(struct weft_comm *comm)
         struct weft_request *request = comm->active_first;
         comm->active_first = request->next;
         if (request->operation) operation_free(request->operation);
+        comm_memory_release(comm, request);
         free(request);
     }
     while (comm->idle_requests) {
@@ -140,6 +145,7 @@ void weft_comm_destroy(weft_comm *comm)
     /* Goodbye first: a peer that sees its connection end must already be able to know why. */
     control_leave(comm->control);
     engine_destroy(comm->engine);
+    comm_memory_destroy(comm);
     endpoint_destroy(comm->endpoint);
     pthread_mutex_destroy(&comm->plans_lock);
     free(comm);

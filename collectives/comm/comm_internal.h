@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <weft/weft.h>
 
+#include "collectives/comm/memory.h"
 #include "collectives/exec/exec.h"
 #include "collectives/select/select.h"
 #include "fabric/control/control.h"
@@ -28,6 +29,7 @@ struct weft_request {
     struct operation_call call;
     uint64_t posted_ns, deadline_ns; /* times, not durations */
     struct operation *operation;     /* NULL until begun */
+    struct registration *held[2];    /* of the buffers, while it runs: memory.c; NULL: none */
     uint64_t broken_since_ns;        /* when the operation stopped for good; 0: it has not */
     _Atomic uint32_t status; /* WEFT_IN_PROGRESS until complete: request_finish() releases, request_status() acquires */
     struct weft_request *next;
@@ -55,6 +57,7 @@ struct weft_comm {
     struct control *control;
     struct endpoint *endpoint;
     struct engine *engine;
+    struct comm_memory *memory;
     /* Settled at creation. */
     uint64_t deadline_ns, spin_ns;
     weft_algorithm algorithm;

@@ -15,6 +15,7 @@ static void request_finish(struct weft_comm *comm, struct weft_request *request,
 {
     if (request->operation) operation_free(request->operation);
     request->operation = NULL;
+    comm_memory_release(comm, request);
     /* Up to date before the request completes, so that whoever waited for it reads figures that include it. */
     uint64_t now_ns = clock_now_ns();
     atomic_fetch_add_explicit(&comm->busy_ns, now_ns - comm->busy_since_ns, memory_order_relaxed);
@@ -61,8 +62,10 @@ void progress_begin(struct weft_comm *comm, struct weft_request *request)
 {
     struct binding *binding = NULL;
     weft_status status = control_failed(comm->control) ? WEFT_OK : comm_plan(comm, request, &binding);
-    if (status == WEFT_OK && !control_failed(comm->control))
+    if (status == WEFT_OK && !control_failed(comm->control)) {
+        comm_memory_hold(comm, request);
         status = operation_start(comm->engine, binding, &request->call, &request->operation);
+    }
     if (status != WEFT_OK) {
         char message[256];
         snprintf(message, sizeof message, "rank %u could not begin operation %llu: %s", comm->identity.rank,

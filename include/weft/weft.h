@@ -141,6 +141,40 @@ WEFT_API weft_status weft_test(weft_request **request);
 /** The same, blocking until the request completes, fails, or reaches its deadline. */
 WEFT_API weft_status weft_wait(weft_request **request);
 
+typedef enum weft_memory_kind {
+    WEFT_MEMORY_HOST = 0,   /* private to this process */
+    WEFT_MEMORY_SHARED = 1, /* a memfd, which local ranks can map */
+    WEFT_MEMORY_CUDA = 2,   /* a GPU's: refused by this version */
+} weft_memory_kind;
+
+/**
+ * Allocate zeroed memory that the communicator's devices can read and write without a copy; on huge pages where it is
+ * large and the machine has them. For buffers that are used again and again.
+ *
+ * Owner:  the caller, weft_mem_free(); what is left goes with the communicator.
+ * Thread: any, also while operations run.
+ * Errors: WEFT_INVALID_ARGUMENT (0 bytes, no such kind), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (locked memory:
+ *         ulimit -l), WEFT_UNSUPPORTED (CUDA). *memory is untouched then.
+ */
+WEFT_API weft_status weft_mem_alloc(weft_comm *comm, uint64_t bytes, weft_memory_kind kind, void **memory);
+/** NULL is allowed. WEFT_INVALID_ARGUMENT: not from weft_mem_alloc(); WEFT_INVALID_STATE: an operation uses it. */
+WEFT_API weft_status weft_mem_free(weft_comm *comm, void *memory);
+
+/**
+ * Tell of @p bytes of the program's own memory that will be used as buffers: registered with the communicator's devices
+ * until weft_mem_deregister(), and mapped until then. Any part of it may be a buffer. Not telling is allowed: large
+ * buffers are then registered as they come where the kernel lets weft watch them, else copied.
+ *
+ * @p descriptor, @p offset: of the file (a memfd, for one) whose bytes from @p offset on are mapped there, so that local
+ * ranks can be given it; -1 and 0 for memory without one. The descriptor is duplicated.
+ * Thread: any, also while operations run.
+ * Errors: WEFT_INVALID_ARGUMENT (no memory there, or none such in the file), WEFT_INVALID_STATE (told of this address
+ *         already), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (locked memory: ulimit -l; descriptors; WEFT_REGISTRATION_LIMIT).
+ */
+WEFT_API weft_status weft_mem_register(weft_comm *comm, void *memory, uint64_t bytes, int descriptor, uint64_t offset);
+/** @p memory as registered. WEFT_INVALID_ARGUMENT: it is not; WEFT_INVALID_STATE: an operation uses it. */
+WEFT_API weft_status weft_mem_deregister(weft_comm *comm, void *memory);
+
 /** What went wrong: filled by the rank that noticed first and the same on all that were told. */
 typedef struct weft_failure {
     size_t size;             /* sizeof(weft_failure) of the caller, set before the call */
