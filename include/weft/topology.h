@@ -40,6 +40,7 @@ WEFT_API void weft_topology_destroy(weft_topology *topology);
 typedef struct weft_topology_counts {
     size_t size; /* sizeof(weft_topology_counts) of the caller, set before the call */
     uint32_t hosts, gpus, nics, switches, links;
+    const char *format; /* that it was read from, for a person; NULL: from no file. The topology's */
 } weft_topology_counts;
 WEFT_API weft_status weft_topology_count(const weft_topology *topology, weft_topology_counts *counts);
 

@@ -44,7 +44,7 @@ struct command {
     size_t entry_count;
 };
 
-enum { POSITIONAL_MAX = 16 };
+enum { POSITIONAL_MAX = 1024 };
 struct positionals {
     const char *values[POSITIONAL_MAX];
     size_t count;

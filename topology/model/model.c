@@ -215,7 +215,8 @@ uint32_t topology_host_of(const weft_topology *topology, uint32_t node)
 
 weft_topology_counts topology_counts(const weft_topology *topology)
 {
-    weft_topology_counts counts = {.size = sizeof counts, .links = topology->link_count};
+    weft_topology_counts counts = {
+        .size = sizeof counts, .links = topology->link_count, .format = topology->format};
     for (uint32_t i = 0; i < topology->node_count; i++) {
         switch (topology->nodes[i].kind) {
         case NODE_HOST:
