@@ -20,6 +20,9 @@ check "values" jq -e '.collective == "all_reduce" and .ranks == 2 and .transport
 check "each row says which algorithm ran" jq -e 'all(.rows[]; .algorithm == "ring" or .algorithm == "tree")' "$scratch/json"
 check "busbw of two ranks is algbw" jq -e 'all(.rows[]; .busbw_gbps == .algbw_gbps)' "$scratch/json"
 
+"$perf" all_reduce --ranks 2 --buffers registered -b 1M -e 1M --iters 5 --json "$scratch/json" >/dev/null || fail "registered"
+check "registered buffers" jq -e '.buffers == "registered" and all(.rows[]; .wrong == 0)' "$scratch/json"
+
 "$perf" all_reduce --ranks 4 -b 4K -e 4K --iters 5 --json "$scratch/json" >/dev/null || fail "four ranks fail"
 check "busbw of four ranks is 1.5 algbw" \
   jq -e 'all(.rows[]; (.busbw_gbps / .algbw_gbps - 1.5) * 1000 | fabs < 1)' "$scratch/json"

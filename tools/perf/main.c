@@ -53,8 +53,10 @@ static const struct option_word ops[] = {{"sum", WEFT_SUM, NULL}, {"prod", WEFT_
                                          {"min", WEFT_MIN, NULL}, {"max", WEFT_MAX, NULL},
                                          {"avg", WEFT_AVG, NULL}, {"premul_sum", WEFT_PREMUL_SUM, NULL},
                                          {NULL, 0, NULL}};
-static const struct option_word buffers[] = {
-    {"plain", 0, NULL}, {"registered", 0, LATER}, {"cuda", 0, LATER}, {NULL, 0, NULL}};
+static const struct option_word buffers[] = {{"plain", PERF_BUFFERS_PLAIN, NULL},
+                                             {"registered", PERF_BUFFERS_REGISTERED, NULL},
+                                             {"cuda", 0, LATER},
+                                             {NULL, 0, NULL}};
 
 #define FIELD(name) offsetof(struct perf_options, name)
 static const uint64_t begin_default = 4, end_default = UINT64_C(64) << 20;
@@ -73,7 +75,7 @@ static const struct option_entry entries[] = {
     {"--op", OPTION_WORD, "O", "reduction", FIELD(op), 0, 0, ops, NULL},
     {"--root", OPTION_NUMBER, "R", "root rank of a broadcast (0)", FIELD(root), 0, UINT32_MAX - 1, NULL, NULL},
     {"--algorithm", OPTION_WORD, "A", "force one", FIELD(algorithm), 0, 0, algorithms, NULL},
-    {"--buffers", OPTION_WORD, "KIND", "kind of memory", FIELD(buffers), 0, 0, buffers, NULL},
+    {"--buffers", OPTION_WORD, "KIND", "kind of memory (plain)", FIELD(buffers), 0, 0, buffers, NULL},
     {"--no-check", OPTION_FLAG, NULL, "do not compare results", FIELD(no_check), 0, 0, NULL, NULL},
     {"--json", OPTION_TEXT, "FILE", "write the rows there too", FIELD(json_file), 0, 0, NULL, NULL},
     {"--canonical", OPTION_FLAG, NULL, "", FIELD(canonical), 0, 0, NULL,

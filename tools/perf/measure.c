@@ -18,11 +18,29 @@ static double now_us(void)
     return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-/* Ordinary anonymous memory: what malloc() gives for sizes that matter, on a page of its own also where they do not. */
-static uint8_t *buffer_new(uint64_t bytes)
+/* Plain: what malloc() gives for sizes that matter, on a page of its own also where they do not. */
+static weft_status buffer_new(const struct measurement *measurement, uint8_t **out)
 {
-    void *buffer = mmap(NULL, bytes + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return buffer == MAP_FAILED ? NULL : buffer;
+    const uint64_t bytes = measurement->options->end_bytes + 1;
+    void *buffer = NULL;
+    if (measurement->options->buffers == PERF_BUFFERS_REGISTERED) {
+        weft_status status = weft_mem_alloc(measurement->comm, bytes, WEFT_MEMORY_SHARED, &buffer);
+        if (status) return status;
+    } else {
+        buffer = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (buffer == MAP_FAILED) return WEFT_OUT_OF_MEMORY;
+    }
+    *out = buffer;
+    return WEFT_OK;
+}
+
+static void buffer_free(const struct measurement *measurement, uint8_t *buffer)
+{
+    if (!buffer) return;
+    if (measurement->options->buffers == PERF_BUFFERS_REGISTERED)
+        (void)weft_mem_free(measurement->comm, buffer); /* after a failure it goes with the communicator */
+    else
+        munmap(buffer, measurement->options->end_bytes + 1);
 }
 
 weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, const struct perf_options *options)
@@ -31,20 +49,19 @@ weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, 
         .comm = comm, .options = options, .rank = weft_comm_rank(comm), .rank_count = weft_comm_rank_count(comm)};
     uint64_t iterations_most = options->iterations ? options->iterations : ITERATIONS_MOST;
     measurement->times_us = calloc(iterations_most, sizeof *measurement->times_us);
-    measurement->send = buffer_new(options->end_bytes);
-    measurement->recv = buffer_new(options->end_bytes);
-    bool complete = measurement->times_us && measurement->send && measurement->recv;
-    if (complete && !pattern_create(&measurement->pattern, options, measurement->rank, measurement->rank_count))
-        return WEFT_OK;
-    measurement_end(measurement);
-    return WEFT_OUT_OF_MEMORY;
+    weft_status status = measurement->times_us ? WEFT_OK : WEFT_OUT_OF_MEMORY;
+    if (!status) status = buffer_new(measurement, &measurement->send);
+    if (!status) status = buffer_new(measurement, &measurement->recv);
+    if (!status) status = pattern_create(&measurement->pattern, options, measurement->rank, measurement->rank_count);
+    if (status) measurement_end(measurement);
+    return status;
 }
 
 void measurement_end(struct measurement *measurement)
 {
     pattern_destroy(&measurement->pattern);
-    if (measurement->recv) munmap(measurement->recv, measurement->options->end_bytes + 1);
-    if (measurement->send) munmap(measurement->send, measurement->options->end_bytes + 1);
+    buffer_free(measurement, measurement->recv);
+    buffer_free(measurement, measurement->send);
     free(measurement->times_us);
 }
 

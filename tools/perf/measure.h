@@ -15,7 +15,7 @@ struct measurement {
     uint32_t rank, rank_count;
 };
 
-/* Buffers of @p options->end_bytes. WEFT_OUT_OF_MEMORY. */
+/* Buffers of @p options->end_bytes. WEFT_OUT_OF_MEMORY; registered ones: what weft_mem_alloc() says. */
 weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, const struct perf_options *options);
 void measurement_end(struct measurement *measurement);
 

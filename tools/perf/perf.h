@@ -20,6 +20,7 @@ struct perf_options {
     const char *json_file;
 };
 #define PERF_WARMUP_AUTO UINT64_MAX
+enum { PERF_BUFFERS_PLAIN, PERF_BUFFERS_REGISTERED };
 
 /* One size, out of place or in place. Bandwidths in 1e9 bytes per second, as nccl-tests defines them. */
 struct perf_row {

@@ -31,11 +31,16 @@ static const char *dtype_column(const struct perf_options *options)
     return perf_has_bytes(options->collective) ? weft_dtype_name((weft_dtype)options->dtype) : "none";
 }
 
+static const char *buffers_word(const struct perf_options *options)
+{
+    return options->buffers == PERF_BUFFERS_REGISTERED ? "registered" : "plain";
+}
+
 void report_header(const struct perf_options *options, const char *transport, uint32_t rank_count)
 {
     printf("# weft-perf %s: %s, %" PRIu32 " rank%s, transport %s, algorithm %s, %s buffers\n", weft_version(),
            weft_collective_name((weft_collective)options->collective), rank_count, rank_count == 1 ? "" : "s",
-           transport, weft_algorithm_name((weft_algorithm)options->algorithm), "plain");
+           transport, weft_algorithm_name((weft_algorithm)options->algorithm), buffers_word(options));
     printf("#\n# %54s%24s%12s  %22s\n", "", "out-of-place", "", "in-place");
     printf("# %10s %13s %11s %10s %6s %9s %8s %8s %7s  %9s %8s %8s %7s\n", "size", "count", "type", "redop", "root",
            "time", "algbw", "busbw", "#wrong", "time", "algbw", "busbw", "#wrong");
@@ -90,9 +95,9 @@ int report_json(FILE *file, const struct perf_options *options, const char *tran
 {
     fprintf(file,
             "{\"collective\":\"%s\",\"ranks\":%" PRIu32 ",\"transport\":\"%s\",\"dtype\":\"%s\",\"op\":\"%s\","
-            "\"buffers\":\"plain\",\"rows\":[",
+            "\"buffers\":\"%s\",\"rows\":[",
             weft_collective_name((weft_collective)options->collective), rank_count, transport, dtype_column(options),
-            op_column(options));
+            op_column(options), buffers_word(options));
     for (size_t i = 0; i < row_count; i++) {
         const struct perf_row *row = &rows[i];
         fprintf(file,
