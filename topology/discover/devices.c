@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GPUs, NICs, NVSwitches and the PCI bridges above them. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,26 +96,6 @@ static struct pci_identity pci_identity_of(const struct hwloc_pcidev_attr_s *pci
                                  .device_id = pci->device_id};
 }
 
-/*
- * hwloc keeps the product of lane rate and width, in GB/s after the line code. Pairs that share a product (generation 3
- * x16, generation 4 x8) also share their bandwidth, so the nearest pair will do.
- */
-static double bandwidth_from_rate(double rate)
-{
-    static const uint32_t widths[] = {1, 2, 4, 8, 12, 16, 32};
-    static const double lane_rate[] = {0, 0.25, 0.5, 8. / 8 * 128 / 130, 16. / 8 * 128 / 130, 32. / 8 * 128 / 130, 8};
-    double best = 0, best_distance = INFINITY;
-    for (uint32_t generation = 1; generation <= 6; generation++) {
-        for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
-            double distance = fabs(lane_rate[generation] * widths[i] - rate);
-            if (distance >= best_distance) continue;
-            best_distance = distance;
-            best = topology_pci_bandwidth(generation, widths[i]);
-        }
-    }
-    return best;
-}
-
 static void pci_link_add(struct discovery *discovery, uint32_t parent, uint32_t node, double rate)
 {
     struct topology_link link = {.kind = LINK_PCI, .from = parent, .to = node};
@@ -128,7 +107,7 @@ static void pci_link_add(struct discovery *discovery, uint32_t parent, uint32_t 
         link.name = name;
         link.bandwidth = (struct figure){topology_pci_bandwidth(generation, lane_count), FIGURE_DATASHEET};
     } else if (rate > 0) {
-        link.bandwidth = (struct figure){bandwidth_from_rate(rate), FIGURE_DATASHEET};
+        link.bandwidth = (struct figure){topology_pci_bandwidth_of_rate(rate), FIGURE_DATASHEET};
     }
     link.reverse_bandwidth = link.bandwidth;
     topology_add_link(discovery->topology, &link);

@@ -83,6 +83,7 @@ static void texts_repair(weft_topology *topology)
     for (uint32_t i = 0; i < topology->link_count; i++) text_repair(topology->links[i].name);
     for (uint32_t i = 0; i < topology->distances_count; i++) text_repair(topology->distances[i].name);
     for (uint32_t i = 0; i < topology->channel_count; i++) text_repair(topology->channels[i].name);
+    for (uint32_t i = 0; i < topology->note_count && i < TOPOLOGY_NOTES_KEPT; i++) text_repair(topology->notes[i]);
 }
 
 /* What is right word by word may still be no topology; then the sentence lacks only whose it is. */

@@ -13,6 +13,8 @@
 #define FORMATS_READ(X)                                                                                                \
     X(weft_yaml)                                                                                                       \
     X(nccl_topology)                                                                                                   \
+    X(nccl_graph)                                                                                                      \
+    X(hwloc_xml)                                                                                                       \
     X(ibnetdiscover)                                                                                                   \
     X(ibsim)                                                                                                           \
     X(slurm_conf)                                                                                                      \

@@ -13,6 +13,11 @@ void pci_address_write(const struct pci_identity *pci, char address[24]);
 /* What a PCI class code makes a device (PCI Code and ID Assignment): a bridge, a GPU, a NIC, an NVSwitch, a PCI_DEVICE.
  */
 enum node_kind pci_class_kind(uint32_t class_code);
+/*
+ * What a function among all of a machine's is, from base class and subclass (0x0302) and vendor: a GPU, a NIC, an
+ * NVSwitch, or NODE_KIND_COUNT for what no topology has, such as a management processor's display.
+ */
+enum node_kind pci_function_kind(uint32_t class_id, uint16_t vendor_id);
 
 /*
  * A link of a lane rate in GT/s (2.5, 5, 8, 16, 32, 64) and a width of 1 to 32: its name ("PCIe 4.0 x16") and what it

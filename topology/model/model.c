@@ -3,6 +3,7 @@
 #include "topology/model/model.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,8 +216,7 @@ uint32_t topology_host_of(const weft_topology *topology, uint32_t node)
 
 weft_topology_counts topology_counts(const weft_topology *topology)
 {
-    weft_topology_counts counts = {
-        .size = sizeof counts, .links = topology->link_count, .format = topology->format};
+    weft_topology_counts counts = {.size = sizeof counts, .links = topology->link_count, .format = topology->format};
     for (uint32_t i = 0; i < topology->node_count; i++) {
         switch (topology->nodes[i].kind) {
         case NODE_HOST:
@@ -311,6 +311,22 @@ double topology_pci_bandwidth(uint32_t generation, uint32_t lane_count)
     static const double lane_rate[] = {0, 15, 30, 60, 120, 240, 480};
     if (generation < 1 || generation > 6) return 0;
     return lane_rate[generation] / 80 * 1e9 * lane_count;
+}
+
+double topology_pci_bandwidth_of_rate(double rate_gbps)
+{
+    static const uint32_t widths[] = {1, 2, 4, 8, 12, 16, 32};
+    static const double lane_rate[] = {0, 0.25, 0.5, 8. / 8 * 128 / 130, 16. / 8 * 128 / 130, 32. / 8 * 128 / 130, 8};
+    double best = 0, best_distance = INFINITY;
+    for (uint32_t generation = 1; generation <= 6; generation++) {
+        for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+            double distance = fabs(lane_rate[generation] * widths[i] - rate_gbps);
+            if (distance >= best_distance) continue;
+            best_distance = distance;
+            best = topology_pci_bandwidth(generation, widths[i]);
+        }
+    }
+    return best;
 }
 
 void pci_address_format(const struct pci_identity *pci, char address[24])

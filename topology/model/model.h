@@ -292,4 +292,9 @@ const char *rdma_gid_type_name(enum rdma_gid_type type);
 
 /* What a link of a PCI Express generation (1 to 6) and width delivers each way, in bytes per second; 0 out of range. */
 double topology_pci_bandwidth(uint32_t generation, uint32_t lane_count);
+/*
+ * The same where only the product of lane rate and width is known, in GB/s after the line code, as hwloc states it.
+ * Pairs that share a product (generation 3 x16, generation 4 x8) also share their bandwidth.
+ */
+double topology_pci_bandwidth_of_rate(double rate_gbps);
 #endif
