@@ -35,6 +35,18 @@
     X(tcp_lanes, WEFT_TCP_LANES, U, "0", 0, 16, "sockets to each peer; 0 lets the transport choose")                   \
     X(tcp_buffer_bytes, WEFT_TCP_BUFFER, U, "0", 0, 64 << 20,                                                          \
       "bytes of a socket's send and receive buffers; 0 lets the kernel choose")                                        \
+    X(module_path, WEFT_MODULE_PATH, S, "", 0, 0, "folder of loadable modules; empty: beside the library")             \
+    X(verbs_rails, WEFT_VERBS_RAILS, U, "4", 1, 8, "RDMA devices, at most, that share what goes to a peer")            \
+    X(verbs_lanes, WEFT_VERBS_QPS, U, "1", 1, 4, "queue pairs to each peer on each RDMA device")                       \
+    X(verbs_depth, WEFT_VERBS_DEPTH, U, "128", 8, 16384, "notifications and requests of a queue pair; a power of two") \
+    X(verbs_stripe_bytes, WEFT_VERBS_STRIPE, U, "64K", 8192, UINT32_MAX,                                               \
+      "slices from this size on are shared by all RDMA devices")                                                       \
+    X(verbs_gid_index, WEFT_VERBS_GID_INDEX, U, "256", 0, 256, "entry of the GID tables; 256 lets the library choose") \
+    X(verbs_traffic_class, WEFT_VERBS_TRAFFIC_CLASS, U, "0", 0, 255, "traffic class of RoCE packets: DSCP times 4")    \
+    X(verbs_service_level, WEFT_VERBS_SERVICE_LEVEL, U, "0", 0, 15, "service level of InfiniBand packets")             \
+    X(verbs_pkey_index, WEFT_VERBS_PKEY_INDEX, U, "0", 0, 65535, "entry of the P_Key tables")                          \
+    X(verbs_timeout, WEFT_VERBS_TIMEOUT, U, "14", 1, 31, "patience with an unacknowledged packet: 4.096 us << this")   \
+    X(verbs_retries, WEFT_VERBS_RETRIES, U, "7", 1, 7, "times that an unacknowledged packet is sent again")            \
     X(verbs_devices, WEFT_VERBS_DEVICES, S, "", 0, 0,                                                                  \
       "RDMA devices to use, as mlx5_0,mlx5_1:2; \"^\" first: all but these")                                           \
     X(registration_cache, WEFT_REGISTRATION_CACHE, B, "1", 0, 1,                                                       \
@@ -51,7 +63,7 @@
     X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use")
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };
-enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM, TRANSPORT_TCP };
+enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM, TRANSPORT_TCP, TRANSPORT_VERBS };
 
 #define CONFIG_STRING_BYTES 256 /* with the terminator */
 

@@ -42,14 +42,18 @@ static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *w
 
 static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wishes, struct diagnostic *diagnostic)
 {
+    uint8_t features;
+    weft_status status = comm_devices_open(comm, &features, diagnostic);
+    if (status != WEFT_OK) return status;
     const struct control_config control = {
         .identity = comm->identity,
         .deadline_ns = comm->deadline_ns,
         .keepalive_ns = config_get()->keepalive_ns,
-        .network = config_get()->transport == TRANSPORT_TCP,
+        .features = features,
+        .network = config_get()->transport == TRANSPORT_TCP || config_get()->transport == TRANSPORT_VERBS,
     };
-    weft_status status = control_join(&control, &comm->control, diagnostic);
-    if (status != WEFT_OK) return status;
+    status = control_join(&control, &comm->control, diagnostic);
+    if (status != WEFT_OK) goto close_devices;
     status = comm_endpoint_create(comm, diagnostic);
     if (status != WEFT_OK) goto leave;
     status = comm_memory_create(comm);
@@ -79,6 +83,9 @@ destroy_endpoint:
     endpoint_destroy(comm->endpoint);
 leave:
     control_leave(comm->control);
+close_devices:
+    endpoint_destroy(comm->verbs);
+    comm->verbs = NULL;
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <weft/weft.h>
 
+#include "base/clock.h"
 #include "collectives/comm/memory.h"
 #include "collectives/exec/exec.h"
 #include "collectives/select/select.h"
@@ -56,6 +57,7 @@ struct weft_comm {
     struct identity identity;
     struct control *control;
     struct endpoint *endpoint;
+    struct endpoint *verbs; /* over this host's RDMA devices, until it is `endpoint` or part of it; NULL: none */
     struct engine *engine;
     struct comm_memory *memory;
     /* Settled at creation. */
@@ -81,8 +83,16 @@ struct weft_comm {
     _Atomic uint64_t operations, payload_bytes, busy_ns;
 };
 
-/* endpoint.c: over shared memory, TCP, or both; settles local_rank_count and model. */
+/* Longest that leaving waits for bytes that peers are still to receive. */
+#define COMM_LINGER_NS (2 * NS_PER_S)
+
+/* endpoint.c: before ranks meet, what needs devices; *features is what the others are to know of it. Fails only where
+ * that was asked for by name. */
+weft_status comm_devices_open(struct weft_comm *comm, uint8_t *features, struct diagnostic *diagnostic);
+/* endpoint.c: over shared memory, TCP, RDMA, or several; settles local_rank_count and model. */
 weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diagnostic);
+/* verbs.c */
+weft_status comm_verbs_create(struct weft_comm *comm, struct endpoint **endpoint, struct diagnostic *diagnostic);
 
 /* plans.c */
 weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding);

@@ -11,6 +11,14 @@ const struct cost_model cost_model_shm = {
     .source = "built in: estimates, not measured; only their proportions matter to a choice",
 };
 
+const struct cost_model cost_model_verbs = {
+    .message_ns = 2500,
+    .byte_ns = 0.1,
+    .step_ns = 150,
+    .slice_bytes = 256 << 10,
+    .source = "built in: estimates, not measured; only their proportions matter to a choice",
+};
+
 const struct cost_model cost_model_tcp = {
     .message_ns = 6000,
     .byte_ns = 0.4,

@@ -21,8 +21,9 @@ struct cost_model {
     const char *source;   /* how the figures were got */
 };
 
-extern const struct cost_model cost_model_shm; /* ranks of one host over shared memory */
-extern const struct cost_model cost_model_tcp; /* some ranks are reached over TCP */
+extern const struct cost_model cost_model_shm;   /* ranks of one host over shared memory */
+extern const struct cost_model cost_model_verbs; /* all ranks of different hosts are reached over RDMA */
+extern const struct cost_model cost_model_tcp;   /* some ranks are reached over TCP */
 
 struct select_request {
     weft_collective collective;

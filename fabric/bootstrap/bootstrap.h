@@ -36,6 +36,7 @@ struct identity {
 struct contact {
     uint8_t host[16];        /* equal where ranks can connect by Unix sockets */
     struct tcp_address data; /* AF_UNSPEC: there only */
+    uint8_t features;        /* what it can do that not all can: control.h */
 };
 
 /* Purpose of a connection, which decides what it goes over. */

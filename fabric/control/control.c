@@ -173,6 +173,7 @@ static weft_status listen_all(struct control *control, const struct control_conf
     control->contacts = calloc(identity->rank_count, sizeof *control->contacts);
     if (!control->contacts) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for the ranks' addresses");
     struct contact *own = &control->contacts[identity->rank];
+    own->features = config->features;
     network_host(config->host_id, own->host);
     status = network_own_address(&identity->meeting, &own->data, diagnostic);
     if (status == WEFT_OK) status = network_listen(&own->data, &control->doors[DOOR_NETWORK].fd, diagnostic);
@@ -390,6 +391,11 @@ weft_status control_reach_tcp(void *context, uint32_t peer, int *fd)
     if (!control->contacts || (peer < control->identity.rank_count && control->contacts[peer].data.family == AF_UNSPEC))
         return WEFT_UNSUPPORTED;
     return reach(control, peer, ROLE_LANE, fd);
+}
+
+uint8_t control_features(const struct control *control, uint32_t peer)
+{
+    return control->contacts ? control->contacts[peer].features : 0;
 }
 
 bool control_same_host(const struct control *control, uint32_t peer)

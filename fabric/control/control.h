@@ -35,11 +35,16 @@ void signature_text(const struct signature *signature, char text[128]);
 
 struct control;
 
+enum control_features {
+    CONTROL_RDMA = 1, /* it has RDMA devices and what it takes to use them */
+};
+
 struct control_config {
     struct identity identity;
     uint64_t deadline_ns;  /* for joining, from now */
     uint64_t keepalive_ns; /* a neighbour silent for so long counts as failed */
     const char *host_id;   /* what ranks of one host have in common; NULL: WEFT_HOST_ID, or what the kernel says */
+    uint8_t features;      /* enum control_features of this rank, for all others to know */
     bool network;          /* also give ranks of one host TCP sockets to each other; implied by an id with an address */
 };
 
@@ -93,6 +98,9 @@ weft_status control_reach_tcp(void *context, uint32_t peer, int *fd);
 
 /* Can @p peer be reached over control_reach(), which is by Unix sockets? The same at both ends. Thread: any. */
 bool control_same_host(const struct control *control, uint32_t peer);
+
+/* What @p peer, or this rank itself, has told of itself; 0 where ranks have no network between them. Thread: any. */
+uint8_t control_features(const struct control *control, uint32_t peer);
 
 /* Where this rank listens, such as "10.0.0.1:40001"; "Unix sockets only" where there is no network. Thread: any. */
 void control_address_text(const struct control *control, char text[64]);

@@ -147,7 +147,7 @@ static void put_contact(struct writer *writer, uint32_t rank, const struct conta
     put_u32(writer, rank);
     put_bytes(writer, contact->host, sizeof contact->host);
     put_bytes(writer, contact->data.bytes, sizeof contact->data.bytes);
-    put_u32(writer, family | (uint32_t)contact->data.port << 16);
+    put_u32(writer, family | (uint32_t)contact->features << 8 | (uint32_t)contact->data.port << 16);
 }
 
 static void get_contact(struct reader *reader, uint32_t rank_count, uint32_t *rank, struct contact *contact)
@@ -156,8 +156,9 @@ static void get_contact(struct reader *reader, uint32_t rank_count, uint32_t *ra
     if (*rank >= rank_count) reader->wrong = "a rank that does not exist";
     get_bytes(reader, contact->host, sizeof contact->host);
     get_bytes(reader, contact->data.bytes, sizeof contact->data.bytes);
-    uint32_t words = get_u32(reader), family = words & 0xffff;
+    uint32_t words = get_u32(reader), family = words & 0xff;
     contact->data.family = family == 4 ? AF_INET : family == 6 ? AF_INET6 : AF_UNSPEC;
+    contact->features = (uint8_t)(words >> 8);
     contact->data.port = (uint16_t)(words >> 16);
     if ((family != 4 && family != 6) || contact->data.port == 0) reader->wrong = "an address that is none";
 }
