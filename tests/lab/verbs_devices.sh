@@ -10,7 +10,7 @@ if [ "${1-}" = inside ]; then
   status=0
   # One half in each machine: all ranks of the suite are in one process.
   [ "$RANK" -eq 0 ] && half=one || half=two
-  "$conformance" "$half" | grep -E '^\[  (PASSED|FAILED) |^\[ +FAILED|error|^needs|not so' || status=1
+  "$conformance" "$half" 2>&1 | grep -E '^\[  (PASSED|FAILED) |^\[ +FAILED|error|^needs|not so' || status=1
   [ "${PIPESTATUS[0]}" -eq 0 ] || status=1
   # A message that found no receive would have been sent again in vain: credits are to prevent it.
   for device in rxe0 rxe1; do
