@@ -141,6 +141,7 @@ void mock_complete(struct mock_cq *cq, const struct mock_entry *entry, bool soli
 int mock_poll_cq(struct ibv_cq *base, int count, struct ibv_wc *wc)
 {
     struct mock_cq *cq = mock_container(base, struct mock_cq, base);
+    const uint64_t start = mock_watch_start();
     mock_lock();
     int error = mock_call(MOCKVERBS_POLL_CQ);
     if (mock.busy_count) mock_turn(cq);
@@ -157,12 +158,14 @@ int mock_poll_cq(struct ibv_cq *base, int count, struct ibv_wc *wc)
     }
     mock.counters.empty_polls += taken == 0;
     mock_unlock();
+    mock_watch_stop(start);
     return error ? -error : taken;
 }
 
 int mock_req_notify_cq(struct ibv_cq *base, int solicited_only)
 {
     struct mock_cq *cq = mock_container(base, struct mock_cq, base);
+    const uint64_t start = mock_watch_start();
     mock_lock();
     int error = mock_call(MOCKVERBS_REQ_NOTIFY);
     if (!error) {
@@ -172,6 +175,7 @@ int mock_req_notify_cq(struct ibv_cq *base, int solicited_only)
         if (mock.busy_count) mock_turn_all(cq);
     }
     mock_unlock();
+    mock_watch_stop(start);
     return error;
 }
 

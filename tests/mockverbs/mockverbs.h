@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define MOCKVERBS_PORTS 2u
 #define MOCKVERBS_VENDOR_ID 0x00c0deu
@@ -132,8 +133,9 @@ void mockverbs_event_device(const char *device, uint8_t port, enum ibv_event_typ
     X(QUERY_PORT)                                                                                                      \
     X(QUERY_GID)                                                                                                       \
     X(ALLOC_PD)                                                                                                        \
-    X(REG_MR) X(DEREG_MR) X(CREATE_CHANNEL) X(CREATE_CQ) X(REQ_NOTIFY) X(POLL_CQ) X(CREATE_QP) X(MODIFY_QP)            \
-        X(POST_SEND) X(POST_RECEIVE) X(FORK_INIT) X(CM_CREATE_CHANNEL) X(CM_CREATE_ID) X(CM_BIND) X(CM_LISTEN)         \
+    X(REG_MR)                                                                                                          \
+    X(DEREG_MR) X(CREATE_CHANNEL) X(CREATE_CQ) X(REQ_NOTIFY) X(POLL_CQ) X(CREATE_QP) X(MODIFY_QP) X(POST_SEND)         \
+        X(POST_RECEIVE) X(FORK_INIT) X(CM_CREATE_CHANNEL) X(CM_CREATE_ID) X(CM_BIND) X(CM_LISTEN)                      \
             X(CM_RESOLVE_ADDRESS) X(CM_RESOLVE_ROUTE) X(CM_CREATE_QP) X(CM_CONNECT) X(CM_ACCEPT) X(CM_REJECT)          \
                 X(CM_DISCONNECT) X(CM_SET_OPTION)
 #define MOCKVERBS_CALL_NAME(call) MOCKVERBS_##call,
@@ -161,4 +163,22 @@ struct mockverbs_counters {
 };
 void mockverbs_counters(struct mockverbs_counters *counters);
 void mockverbs_counters_clear(void);
+
+/*
+ * Time that the calling thread has spent inside posting, polling and arming since it was switched on, in ticks of
+ * mockverbs_ticks(): what a measurement of the code above takes away. From entry to exit; the call itself is the
+ * caller's.
+ */
+void mockverbs_stopwatch(bool on);
+uint64_t mockverbs_spent_ticks(void);
+static inline uint64_t mockverbs_ticks(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+#endif
+}
 #endif

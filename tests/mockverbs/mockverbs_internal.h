@@ -184,6 +184,17 @@ __attribute__((noreturn, format(printf, 1, 2))) void mock_abort(const char *form
 void *mock_allocate(size_t bytes);
 void mock_object_add(struct mock_object *object, enum mock_kind kind);
 void mock_object_remove(struct mock_object *object);
+/* Around what the stopwatch measures. */
+extern _Thread_local uint64_t mock_spent_ticks;
+extern _Thread_local bool mock_stopwatch_on;
+static inline uint64_t mock_watch_start(void)
+{
+    return mock_stopwatch_on ? mockverbs_ticks() : 0;
+}
+static inline void mock_watch_stop(uint64_t start)
+{
+    if (mock_stopwatch_on) mock_spent_ticks += mockverbs_ticks() - start;
+}
 /* Count a call; the errno it is to fail with, or 0. */
 int mock_call(enum mockverbs_call call);
 /* Unlock, set errno, return NULL. */

@@ -282,6 +282,7 @@ static int send_accept(struct mock_qp *qp, const struct ibv_send_wr *wr)
 int mock_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
     struct mock_qp *qp = mock_container(base, struct mock_qp, base);
+    const uint64_t start = mock_watch_start();
     mock_lock();
     int error = mock_call(MOCKVERBS_POST_SEND);
     if (!error && qp->device->removed) error = EIO;
@@ -293,12 +294,14 @@ int mock_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ibv_send_
     mock_deliver(qp);
     mock_unlock();
     if (error) *bad = wr;
+    mock_watch_stop(start);
     return error;
 }
 
 int mock_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
 {
     struct mock_qp *qp = mock_container(base, struct mock_qp, base);
+    const uint64_t start = mock_watch_start();
     mock_lock();
     int error = mock_call(MOCKVERBS_POST_RECEIVE);
     if (!error && qp->device->removed) error = EIO;
@@ -316,5 +319,6 @@ int mock_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ibv_recv_
     if (qp->base.state == IBV_QPS_ERR) mock_qp_to_error(qp); /* flushes them */
     mock_unlock();
     if (error) *bad = wr;
+    mock_watch_stop(start);
     return error;
 }

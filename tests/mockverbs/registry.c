@@ -18,6 +18,20 @@ struct mock_registry mock = {
     .next_port = 32768,
 };
 
+_Thread_local uint64_t mock_spent_ticks;
+_Thread_local bool mock_stopwatch_on;
+
+void mockverbs_stopwatch(bool on)
+{
+    mock_stopwatch_on = on;
+    if (on) mock_spent_ticks = 0;
+}
+
+uint64_t mockverbs_spent_ticks(void)
+{
+    return mock_spent_ticks;
+}
+
 static _Thread_local uint32_t visible_host = MOCKVERBS_ALL_HOSTS;
 
 void mock_abort(const char *format, ...)
