@@ -17,6 +17,7 @@
     X(hwloc_xml)                                                                                                       \
     X(ibnetdiscover)                                                                                                   \
     X(ibsim)                                                                                                           \
+    X(nvidia_smi)                                                                                                      \
     X(slurm_conf)                                                                                                      \
     X(slurm_yaml)
 /* Those of foreign.c, refused by name. */

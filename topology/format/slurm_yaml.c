@@ -11,7 +11,7 @@
 
 enum {
     SIZES_MAX = 16,
-    CELLS_MAX = 1 << 20 /* of all toruses together */
+    CELLS_MAX = 1 << 18 /* of all toruses together */
 };
 
 struct parser {
@@ -183,7 +183,7 @@ static weft_status torus_read(struct parser *parser, const struct yaml_value *to
     if (!status) status = text_find(parser, torus, "nodes", &nodes);
     if (status) return status;
     others_note(parser, torus, known);
-    uint64_t cell_count = (uint64_t)size.x * size.y; /* each at most 2^20 */
+    uint64_t cell_count = (uint64_t)size.x * size.y; /* each at most 2^18 */
     if (cell_count <= CELLS_MAX) cell_count *= size.z;
     if ((parser->cell_count += cell_count) > CELLS_MAX)
         return format_error(parser->slurm.source, torus->place, parser->slurm.diagnostic,

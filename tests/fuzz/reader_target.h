@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every reader of topology/format promises of any bytes: a fuzz target is this and the name of its reader. */
+#ifndef TESTS_FUZZ_READER_TARGET_H
+#define TESTS_FUZZ_READER_TARGET_H
+
+#include <string.h>
+
+#include "tests/fuzz/target.h"
+#include "topology/format/format_internal.h"
+
+/* Read and seal; *sealed is NULL unless both went well. */
+static inline weft_status reader_try(const struct format_reader *reader, const struct format_source *source,
+                                     weft_topology **sealed, struct diagnostic *diagnostic)
+{
+    *sealed = NULL;
+    weft_topology *topology = topology_new();
+    if (!topology) return WEFT_OUT_OF_MEMORY;
+    weft_status status = reader->read(source, topology, diagnostic);
+    if (status == WEFT_OK) status = topology_seal(topology, diagnostic);
+    if (status == WEFT_OK)
+        *sealed = topology;
+    else
+        weft_topology_destroy(topology);
+    return status;
+}
+
+/*
+ * Recognising is safe; a refusal is bad format and comes with a sentence; what was read is a sound topology, prints,
+ * and is the same when it is read again.
+ */
+static inline int reader_fuzz(const struct format_reader *reader, const uint8_t *bytes, size_t size)
+{
+    const struct format_source source = {"input", bytes ? bytes : (const uint8_t *)"", size};
+    struct diagnostic diagnostic = {0}, again = {0};
+    weft_topology *topology, *second;
+    PROMISE(reader->recognise(&source) <= 100);
+    weft_status status = reader_try(reader, &source, &topology, &diagnostic);
+    PROMISE(status == WEFT_OK || status == WEFT_BAD_FORMAT || status == WEFT_OUT_OF_MEMORY);
+    PROMISE(status == WEFT_OK || diagnostic.text[0] != '\0');
+    PROMISE(reader_try(reader, &source, &second, &again) == status);
+    PROMISE(strcmp(diagnostic.text, again.text) == 0);
+    if (topology) {
+        char *text = NULL;
+        PROMISE(topology_hash(topology) == topology_hash(second));
+        weft_status printed = weft_topology_print(topology, WEFT_JSON, &text);
+        PROMISE(printed == WEFT_OK || printed == WEFT_OUT_OF_MEMORY);
+        free(text);
+    }
+    weft_topology_destroy(second);
+    weft_topology_destroy(topology);
+    return 0;
+}
+#endif
