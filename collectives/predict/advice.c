@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "topology/simulate/route.h"
 
 #define BYTES_DEFAULT (UINT64_C(256) << 20)
 #define BUDGET_DEFAULT_NS (5 * NS_PER_S)
@@ -73,6 +74,7 @@ void advice_close(struct advice *advice)
         prediction_free(&advice->candidates[i].prediction);
     }
     topology_search_free(advice->search);
+    free(advice->assumed);
     free(advice->endpoints);
 }
 
@@ -115,7 +117,13 @@ weft_status advice_search(struct advice *advice, struct diagnostic *diagnostic)
     advice->activity = "searching rings and trees";
     weft_status status = topology_search(advice->topology, &request, &advice->search, diagnostic);
     if (advice->ended) return diagnose(diagnostic, WEFT_REVOKED, "the search was ended");
-    return status;
+    if (status != WEFT_OK) return status;
+    /* Of links that the topology shows, and none for NICs into a network that it does not. */
+    uint32_t shown = 2 * advice->topology->link_count;
+    advice->assumed = calloc((size_t)route_link_count(advice->topology) + 1, sizeof *advice->assumed);
+    if (!advice->assumed) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for a search's figures");
+    for (uint32_t i = 0; i < shown; i++) advice->assumed[i] = advice->search->hop_capacity[i];
+    return WEFT_OK;
 }
 
 const struct search_rings *advice_rings(const struct advice *advice)
@@ -150,7 +158,10 @@ weft_status advice_predict(struct advice *advice, struct diagnostic *diagnostic)
     for (uint32_t i = 0; i < advice->candidate_count; i++) {
         struct candidate *candidate = &advice->candidates[i];
         if (!candidate->plan) continue;
+        bool assumes = advice->search && !advice->search->unit_is_link;
         const struct predict_request request = {.topology = advice->topology,
+                                                /* what the bound was found with */
+                                                .assumed = assumes ? advice->assumed : NULL,
                                                 .plan = candidate->plan,
                                                 .endpoints = advice->endpoints,
                                                 .bytes = advice->request.bytes,

@@ -30,6 +30,7 @@ struct advice {
     uint32_t rank_count;
     struct search_result *search; /* NULL: not searched, and `search_refusal` says why */
     char search_refusal[256];
+    double *assumed; /* by route link: bandwidths that the search took for links without one */
     struct candidate candidates[CANDIDATES_MAX];
     uint32_t candidate_count;
     uint32_t chosen;                /* the one with the least predicted time; CANDIDATES_MAX: none was predicted */

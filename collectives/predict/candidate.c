@@ -205,6 +205,24 @@ static weft_status found_candidates(struct advice *advice)
     return status;
 }
 
+/* Two names for one plan are one candidate, under the name that came first. */
+static void same_plans_drop(struct advice *advice)
+{
+    uint64_t hashes[CANDIDATES_MAX];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < advice->candidate_count; i++) {
+        struct candidate *candidate = &advice->candidates[i];
+        bool same = false;
+        hashes[kept] = candidate->plan ? weft_plan_hash(candidate->plan) : 0;
+        for (uint32_t k = 0; k < kept; k++) same = same || (candidate->plan && hashes[k] == hashes[kept]);
+        if (same)
+            weft_plan_destroy(candidate->plan);
+        else
+            advice->candidates[kept++] = *candidate;
+    }
+    advice->candidate_count = kept;
+}
+
 weft_status advice_candidates(struct advice *advice, struct diagnostic *diagnostic)
 {
     weft_status status = WEFT_OK;
@@ -222,6 +240,7 @@ weft_status advice_candidates(struct advice *advice, struct diagnostic *diagnost
     }
     if (status == WEFT_OK && advice->search) status = found_candidates(advice);
     if (status != WEFT_OK) return diagnose(diagnostic, status, "no memory for plans");
+    same_plans_drop(advice);
     if (advice->candidate_count == 0)
         return diagnose(diagnostic, WEFT_UNSUPPORTED, "%s has no %s algorithm",
                         weft_collective_name(advice->request.collective),

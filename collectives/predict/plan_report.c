@@ -282,7 +282,21 @@ static void bound_text(const struct advice *advice, struct text *text)
     if (!bound->exact) text_add(text, "  (the best proven in the time; the true bound may be lower)\n");
 }
 
-/* In the order of their times, with what each is behind the best by. */
+/* By how much it lost, and to what. */
+static void loss_text(const struct advice *advice, const struct prediction *prediction, double times, struct text *text)
+{
+    text_add(text, "  %.3g times as long: ", times);
+    if (prediction->path_latency_s > prediction->seconds / 2) {
+        text_add(text, "mostly latency, one message after the other\n");
+    } else if (prediction->load_count && prediction->loads[0].used > 0.85) {
+        char name[300];
+        advice_link_name(advice->topology, prediction->loads[0].link, name);
+        text_add(text, "full is %s\n", name);
+    } else {
+        text_add(text, "it moves more, or waits for more\n");
+    }
+}
+
 void advice_candidates_text(const struct advice *advice, struct text *text)
 {
     double best = advice->chosen < CANDIDATES_MAX ? advice->candidates[advice->chosen].prediction.seconds : 0;
@@ -295,15 +309,10 @@ void advice_candidates_text(const struct advice *advice, struct text *text)
         }
         const struct prediction *prediction = &candidate->prediction;
         text_add(text, "%11.6g us  algbw %8.4g GB/s", prediction->seconds * 1e6, prediction->algbw / GB);
-        double waiting = prediction->path_latency_s / (prediction->seconds > 0 ? prediction->seconds : 1);
         if (i == advice->chosen)
             text_add(text, "  chosen\n");
         else
-            text_add(text, "  loses by %.3gx: %s\n", prediction->seconds / best,
-                     waiting > 0.5 ? "mostly latency, one message after the other"
-                     : prediction->load_count && prediction->loads[0].used > 0.85
-                         ? "a link is full (see simulate)"
-                         : "it moves more, or waits for more, than the chosen one");
+            loss_text(advice, prediction, prediction->seconds / best, text);
     }
 }
 

@@ -45,29 +45,39 @@ static int load_compare(const void *left, const void *right)
     return (a->link > b->link) - (a->link < b->link);
 }
 
+/* One link's, as its share of what went over the one that leads it. */
+static struct predict_load load_of(const struct walk *walk, uint32_t link, double bytes, double busy_s, double seconds)
+{
+    uint32_t lead = walk->route_links.leads[link];
+    double own = (double)walk->route_links.own[link], together = (double)walk->capacities[lead];
+    double over = seconds > 0 ? seconds : 1;
+    return (struct predict_load){.link = link,
+                                 .capacity = own,
+                                 .bytes = bytes * own / together,
+                                 .used = bytes / together / over,
+                                 .busy = busy_s / over};
+}
+
 /* What went over links; with @p before, a shorter run's, it is drawn out by @p stretch times the difference. */
 static weft_status loads_collect(const struct walk *walk, const struct walk *before, double stretch,
                                  struct prediction *prediction)
 {
     const struct simulation_load *loads = simulation_loads(walk->simulation);
     const struct simulation_load *shorter = before ? simulation_loads(before->simulation) : NULL;
+    const uint32_t *leads = walk->route_links.leads;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < walk->engine_first; i++) count += loads[i].bytes > 0;
+    for (uint32_t i = 0; i < walk->engine_first; i++) count += loads[leads[i]].bytes > 0;
     prediction->loads = calloc((size_t)count + 1, sizeof *prediction->loads);
     if (!prediction->loads) return WEFT_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < walk->engine_first; i++) {
-        if (loads[i].bytes == 0) continue;
-        double bytes = (double)loads[i].bytes, busy_ps = (double)loads[i].busy_ps;
+        uint32_t lead = leads[i];
+        if (loads[lead].bytes == 0) continue;
+        double bytes = (double)loads[lead].bytes, busy_ps = (double)loads[lead].busy_ps;
         if (shorter) {
-            bytes += stretch * (bytes - (double)shorter[i].bytes);
-            busy_ps += stretch * (busy_ps - (double)shorter[i].busy_ps);
+            bytes += stretch * (bytes - (double)shorter[lead].bytes);
+            busy_ps += stretch * (busy_ps - (double)shorter[lead].busy_ps);
         }
-        double capacity = (double)walk->capacities[i], seconds = prediction->seconds > 0 ? prediction->seconds : 1;
-        prediction->loads[prediction->load_count++] = (struct predict_load){.link = i,
-                                                                            .capacity = capacity,
-                                                                            .bytes = bytes,
-                                                                            .used = bytes / capacity / seconds,
-                                                                            .busy = busy_ps / PS_PER_S / seconds};
+        prediction->loads[prediction->load_count++] = load_of(walk, i, bytes, busy_ps / PS_PER_S, prediction->seconds);
         const weft_topology *topology = walk->request->topology;
         if (i / 2 >= topology->link_count || cost_link_is_assumed(&topology->links[i / 2], i % 2))
             prediction->assumed_links++;

@@ -28,6 +28,7 @@
 struct predict_request {
     const weft_topology *topology;
     const struct cost_model_figures *figures; /* NULL: the built-in ones */
+    const double *assumed; /* by route link: bytes per second of links that have no figure; NULL: the figures' */
     const weft_plan *plan;
     const uint32_t *endpoints; /* a GPU or host node for each rank of the plan */
     uint64_t bytes;            /* of the message */

@@ -68,6 +68,7 @@ struct walk {
     uint32_t slices;        /* of the largest chunk */
     uint64_t real_slices;
 
+    struct route_links route_links;
     uint32_t *links; /* of streams: the engine of the sender, then the route */
     uint32_t hop_max;
     uint32_t engine_first; /* links from here are ranks' engines */

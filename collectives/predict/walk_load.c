@@ -230,7 +230,9 @@ weft_status walk_route(struct walk *walk, struct diagnostic *diagnostic)
     const struct predict_request *request = walk->request;
     struct routes routes = {0};
     weft_status status = WEFT_OUT_OF_MEMORY;
-    walk->engine_first = route_link_count(request->topology);
+    if (!route_links_open(request->topology, request->figures, request->assumed, &walk->route_links))
+        return diagnose(diagnostic, status, "no memory for routes");
+    walk->engine_first = walk->route_links.count;
     walk->link_count = walk->engine_first + request->plan->rank_count;
     walk->capacities = calloc((size_t)walk->link_count + 1, sizeof *walk->capacities);
     struct route_request *requests = requests_make(walk);
@@ -238,10 +240,10 @@ weft_status walk_route(struct walk *walk, struct diagnostic *diagnostic)
         diagnose(diagnostic, status, "no memory for routes");
         goto out;
     }
-    status = routes_find(request->topology, request->figures, requests, walk->stream_count, &routes, diagnostic);
+    status = routes_find(request->topology, request->figures, &walk->route_links, requests, walk->stream_count, &routes,
+                         diagnostic);
     if (status != WEFT_OK) goto out;
-    for (uint32_t i = 0; i < walk->engine_first; i++)
-        walk->capacities[i] = route_link_capacity(request->topology, request->figures, i);
+    for (uint32_t i = 0; i < walk->engine_first; i++) walk->capacities[i] = walk->route_links.capacities[i];
     for (uint32_t rank = 0; rank < request->plan->rank_count; rank++)
         walk->capacities[walk->engine_first + rank] = (uint64_t)walk_rank_cost(walk, rank)->engine_bandwidth;
     walk->hop_max = routes.hop_max + 1;
@@ -261,6 +263,7 @@ void walk_free(struct walk *walk)
     free(walk->rank_first_track);
     free(walk->stream_table);
     free(walk->links);
+    route_links_close(&walk->route_links);
     free(walk->capacities);
     simulation_destroy(walk->simulation);
     free(walk->arrivals);

@@ -33,7 +33,7 @@ plain() {
 for option in $("$perf" --help | grep -oE '^  --?[a-z-]+' | tr -d ' '); do
   plain "$pages/weft-perf.1" | grep -qE -- "(^|[ \"])$option( |\"|,|$)" || fail "weft-perf.1 lacks $option"
 done
-for option in $("$topo" show --help | grep -oE '^  --?[a-z-]+') $("$topo" plan --help | grep -oE '^  --?[a-z-]+'); do
+for option in $(for sub in show check plan simulate; do "$topo" $sub --help | grep -oE '^  --?[a-z-]+'; done); do
   plain "$pages/weft-topo.1" | grep -qE -- "(^|[ \"])$option( |\"|,|$)" || fail "weft-topo.1 lacks $option"
 done
 for variable in $(grep -oE '\bWEFT_[A-Z_]+\b' "$root/base/config.h" | sort -u); do

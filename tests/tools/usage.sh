@@ -41,17 +41,23 @@ mistake "--no-check takes no value" "$perf" all_reduce --no-check=yes
 
 mistake "weft-topo show" "$topo"
 mistake "did you mean show?" "$topo" shwo
-mistake "check is not in this version" "$topo" check cluster.xml
-mistake "simulate is not in this version" "$topo" simulate
-mistake "files is not in this version" "$topo" show cluster.xml
-mistake "files is not in this version" "$topo" plan cluster.xml
+mistake "weft-topo check topology.xml" "$topo" check
+mistake "name one FILE" "$topo" simulate
+mistake "show takes one FILE" "$topo" show one.xml two.xml
+mistake "plan takes one FILE" "$topo" plan one.xml two.xml
+mistake "leave --ranks out" "$topo" plan one.xml --ranks 4
+mistake "--rank and --channels go with --ranks" "$topo" plan one.xml --rank 0
+mistake "a picture needs a FILE" "$topo" plan --ranks 4 --format svg
+mistake "cannot both be had" "$topo" show --json --format weft
+mistake "did you mean svg?" "$topo" show --format svq
 mistake "weft-topo plan --ranks 4" "$topo" plan
 mistake "--root must be below --ranks" "$topo" plan --ranks 4 --collective broadcast --root 4
 mistake "--rank must be below --ranks" "$topo" plan --ranks 4 --rank 4
-mistake "--explain is not in this version" "$topo" plan --ranks 4 --explain
+mistake "--explain needs a FILE" "$topo" plan --ranks 4 --explain
+mistake "--root goes with" "$topo" plan --ranks 4 --root 1
 mistake "did you mean --json?" "$topo" show --jsn
 
-for tool in "$perf" "$topo" "$topo show" "$topo plan"; do
+for tool in "$perf" "$topo" "$topo show" "$topo check" "$topo plan" "$topo simulate"; do
   # shellcheck disable=SC2086 # tool and subcommand are two words
   $tool --help >"$scratch/out" 2>"$scratch/err" || fail "$tool --help fails"
   grep -q '^usage: ' "$scratch/out" || fail "$tool --help has no usage"

@@ -34,9 +34,12 @@ static void seal(weft_topology *topology)
 static struct routes find(const weft_topology *topology, const struct route_request *requests, uint32_t count)
 {
     struct routes routes = {0};
+    struct route_links links;
     struct diagnostic diagnostic = {0};
-    if (routes_find(topology, &cost_figures_built_in, requests, count, &routes, &diagnostic))
+    assert_true(route_links_open(topology, &cost_figures_built_in, NULL, &links));
+    if (routes_find(topology, &cost_figures_built_in, &links, requests, count, &routes, &diagnostic))
         fail_msg("%s", diagnostic.text);
+    route_links_close(&links);
     return routes;
 }
 
@@ -215,6 +218,38 @@ static void nics_without_a_link_reach_each_other_over_the_network_that_is_not_sh
     weft_topology_destroy(topology);
 }
 
+/* Three NVSwitches, the last of which joins one GPU less; and two NVLinks side by side between GPUs, written both ways.
+ */
+static void nvlinks_that_are_used_as_one_have_one_lead_and_their_sum(void **state)
+{
+    (void)state;
+    weft_topology *topology = topology_new();
+    uint32_t host = add(topology, NODE_HOST, TOPOLOGY_NONE, "a"), gpus[3], switches[3], links[3][3] = {0};
+    for (uint32_t i = 0; i < 3; i++) {
+        const char *name = (const char *[]){"0", "1", "2"}[i];
+        gpus[i] = add(topology, NODE_GPU, host, name);
+        switches[i] = add(topology, NODE_NVSWITCH, host, name);
+    }
+    for (uint32_t g = 0; g < 3; g++)
+        for (uint32_t s = 0; s < 3; s++)
+            if (g < 2 || s < 2) links[g][s] = join(topology, LINK_NVLINK, gpus[g], switches[s], 10e9 * (s + 1));
+    uint32_t there = join(topology, LINK_NVLINK, gpus[0], gpus[1], 5e9);
+    uint32_t back = join(topology, LINK_NVLINK, gpus[1], gpus[0], 7e9);
+    seal(topology);
+    struct route_links found;
+    assert_true(route_links_open(topology, &cost_figures_built_in, NULL, &found));
+    for (uint32_t g = 0; g < 3; g++) {
+        assert_int_equal(found.leads[ROUTE_LINK(links[g][1], true)], ROUTE_LINK(links[g][0], true));
+        assert_true(found.capacities[ROUTE_LINK(links[g][0], false)] == UINT64_C(30000000000));
+    }
+    assert_int_equal(found.leads[ROUTE_LINK(links[0][2], false)], ROUTE_LINK(links[0][2], false));
+    assert_int_equal(found.leads[ROUTE_LINK(back, false)], ROUTE_LINK(there, true));
+    assert_true(found.capacities[ROUTE_LINK(there, true)] == UINT64_C(12000000000));
+    assert_true(found.own[ROUTE_LINK(back, false)] == UINT64_C(7000000000));
+    route_links_close(&found);
+    weft_topology_destroy(topology);
+}
+
 static void ends_that_nothing_joins_are_named(void **state)
 {
     (void)state;
@@ -223,9 +258,12 @@ static void ends_that_nothing_joins_are_named(void **state)
     seal(topology);
     struct routes routes = {0};
     struct diagnostic diagnostic = {0};
-    assert_int_equal(
-        routes_find(topology, &cost_figures_built_in, &(struct route_request){a, b, 0}, 1, &routes, &diagnostic),
-        WEFT_UNSUPPORTED);
+    struct route_links links;
+    assert_true(route_links_open(topology, &cost_figures_built_in, NULL, &links));
+    assert_int_equal(routes_find(topology, &cost_figures_built_in, &links, &(struct route_request){a, b, 0}, 1, &routes,
+                                 &diagnostic),
+                     WEFT_UNSUPPORTED);
+    route_links_close(&links);
     assert_non_null(strstr(diagnostic.text, "north"));
     assert_non_null(strstr(diagnostic.text, "south"));
     assert_null(routes.links);
@@ -241,6 +279,7 @@ int main(void)
         cmocka_unit_test(hosts_are_ends_too),
         cmocka_unit_test(equal_ways_over_the_fabric_are_spread_and_always_the_same),
         cmocka_unit_test(nics_without_a_link_reach_each_other_over_the_network_that_is_not_shown),
+        cmocka_unit_test(nvlinks_that_are_used_as_one_have_one_lead_and_their_sum),
         cmocka_unit_test(ends_that_nothing_joins_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,7 @@ struct table {
 
 struct finder {
     struct router router;
+    const struct route_links *capacities;
     struct fabric_hop *hops; /* of switch f: from first_hop[f] up to first_hop[f + 1] */
     uint32_t *first_hop;
     struct table tables[TABLES_MAX];
@@ -52,11 +53,13 @@ double route_link_latency(const weft_topology *topology, const struct cost_model
     return cost_link_latency(figures, &topology->links[link / 2]);
 }
 
-static uint64_t link_cost_ps(const weft_topology *topology, const struct cost_model_figures *figures, uint32_t link)
+static uint64_t link_cost_ps(const struct finder *finder, const struct cost_model_figures *figures, uint32_t link)
 {
-    uint64_t bandwidth = route_link_capacity(topology, figures, link);
-    if (bandwidth == 0) return COST_CLOSED;
-    double ps = (route_link_latency(topology, figures, link) + REFERENCE_BYTES / (double)bandwidth) * PS_PER_S;
+    const struct route_links *links = finder->capacities;
+    if (links->capacities[link] == 0 || links->leads[link] != link) return COST_CLOSED;
+    double ps = (route_link_latency(finder->router.topology, figures, link) +
+                 REFERENCE_BYTES / (double)links->capacities[link]) *
+                PS_PER_S;
     return ps < 1 ? 1 : ps > 1e15 ? UINT64_C(1000000000000000) : (uint64_t)ps;
 }
 
@@ -153,7 +156,7 @@ static bool finder_open(struct finder *finder, const weft_topology *topology, co
     for (uint32_t i = 0; i < route_link_count(topology); i++) {
         bool unseen = i / 2 >= topology->link_count;
         bool open = !unseen || is_unseen_port(topology, i / 2 - topology->link_count);
-        router->costs[i] = open ? link_cost_ps(topology, figures, i) : COST_CLOSED;
+        router->costs[i] = open ? link_cost_ps(finder, figures, i) : COST_CLOSED;
     }
     domains_find(router);
     return fabric_index(finder);
@@ -220,25 +223,17 @@ static const uint64_t *table_to(struct finder *finder, uint32_t target)
     return finder->router.queue.failed ? NULL : oldest->costs;
 }
 
-/* The finalizer of splitmix64 (Steele, Lea, Flood 2014): every bit of the result depends on every bit given. */
-static uint64_t mix(uint64_t value)
-{
-    value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
-    return value ^ value >> 31;
-}
-
 /* From switch to switch, one of the cheapest ways. */
 static void fabric_walk(struct finder *finder, const struct route_request *request, uint32_t from,
                         const uint64_t *costs)
 {
-    uint64_t flow = mix((uint64_t)request->from << 32 | request->to) + request->salt;
+    uint64_t flow = route_mix((uint64_t)request->from << 32 | request->to) + request->salt;
     while (costs[from] > 0) {
         uint32_t first = finder->first_hop[from], end = finder->first_hop[from + 1], candidates = 0;
         for (uint32_t h = first; h < end; h++)
             candidates += finder->hops[h].out_cost != COST_CLOSED && costs[finder->hops[h].to] != COST_CLOSED &&
                           finder->hops[h].out_cost + costs[finder->hops[h].to] == costs[from];
-        uint32_t chosen = (uint32_t)(mix(flow + from) % candidates);
+        uint32_t chosen = (uint32_t)(route_mix(flow + from) % candidates);
         for (uint32_t h = first; h < end; h++) {
             const struct fabric_hop *hop = &finder->hops[h];
             if (hop->out_cost == COST_CLOSED || costs[hop->to] == COST_CLOSED ||
@@ -342,10 +337,10 @@ static int ordered_compare(const void *left, const void *right)
 }
 
 weft_status routes_find(const weft_topology *topology, const struct cost_model_figures *figures,
-                        const struct route_request *requests, uint32_t count, struct routes *routes,
-                        struct diagnostic *diagnostic)
+                        const struct route_links *links, const struct route_request *requests, uint32_t count,
+                        struct routes *routes, struct diagnostic *diagnostic)
 {
-    struct finder finder = {0};
+    struct finder finder = {.capacities = links};
     struct routes found = {.count = count, .spans = calloc((size_t)count + 1, sizeof *found.spans)};
     /* In the order of where they lead, so that neighbours find the same tables. */
     struct ordered *order = calloc((size_t)count + 1, sizeof *order);

@@ -28,6 +28,24 @@ uint32_t route_link_count(const weft_topology *topology);
 uint64_t route_link_capacity(const weft_topology *topology, const struct cost_model_figures *figures, uint32_t link);
 double route_link_latency(const weft_topology *topology, const struct cost_model_figures *figures, uint32_t link);
 
+/*
+ * What links let through. NVLinks (and xGMI links) that hardware uses as one are led by one of them: between the same
+ * two GPUs, or over NVSwitches that join the same GPUs. A route names leads only.
+ */
+struct route_links {
+    uint32_t count;
+    uint64_t *own;        /* bytes per second of each */
+    uint64_t *capacities; /* of a lead: of all that it leads together */
+    uint32_t *leads;      /* by route link; mostly itself */
+};
+/*
+ * @p assumed: bytes per second by route link, used where a link has no figure of its own and this has one; NULL: the
+ * cost model's. Owner: the caller, route_links_close(). False when out of memory.
+ */
+bool route_links_open(const weft_topology *topology, const struct cost_model_figures *figures, const double *assumed,
+                      struct route_links *links);
+void route_links_close(struct route_links *links);
+
 struct route_request {
     uint32_t from, to; /* GPU or host nodes, or any other nodes */
     uint32_t salt;     /* spreads: the number of a channel, of a rank in its host, ... */
@@ -48,7 +66,7 @@ struct routes {
  * untouched then.
  */
 weft_status routes_find(const weft_topology *topology, const struct cost_model_figures *figures,
-                        const struct route_request *requests, uint32_t count, struct routes *routes,
-                        struct diagnostic *diagnostic);
+                        const struct route_links *links, const struct route_request *requests, uint32_t count,
+                        struct routes *routes, struct diagnostic *diagnostic);
 void routes_free(struct routes *routes);
 #endif

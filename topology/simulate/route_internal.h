@@ -22,6 +22,14 @@ struct end {
     uint32_t first_port, out_count, in_count; /* ports out, then ports in */
 };
 
+/* The finalizer of splitmix64 (Steele, Lea, Flood 2014): every bit of the result depends on every bit given. */
+static inline uint64_t route_mix(uint64_t value)
+{
+    value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
+    return value ^ value >> 31;
+}
+
 /* A priority queue of nodes, nearest first. */
 struct queue {
     struct queue_entry {
