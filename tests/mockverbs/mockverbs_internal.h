@@ -185,7 +185,7 @@ void *mock_allocate(size_t bytes);
 void mock_object_add(struct mock_object *object, enum mock_kind kind);
 void mock_object_remove(struct mock_object *object);
 /* Around what the stopwatch measures. */
-extern _Thread_local uint64_t mock_spent_ticks;
+extern _Thread_local uint64_t mock_spent_ticks, mock_spent_calls;
 extern _Thread_local bool mock_stopwatch_on;
 static inline uint64_t mock_watch_start(void)
 {
@@ -193,7 +193,9 @@ static inline uint64_t mock_watch_start(void)
 }
 static inline void mock_watch_stop(uint64_t start)
 {
-    if (mock_stopwatch_on) mock_spent_ticks += mockverbs_ticks() - start;
+    if (!mock_stopwatch_on) return;
+    mock_spent_calls++;
+    mock_spent_ticks += mockverbs_ticks() - start;
 }
 /* Count a call; the errno it is to fail with, or 0. */
 int mock_call(enum mockverbs_call call);

@@ -18,18 +18,23 @@ struct mock_registry mock = {
     .next_port = 32768,
 };
 
-_Thread_local uint64_t mock_spent_ticks;
+_Thread_local uint64_t mock_spent_ticks, mock_spent_calls;
 _Thread_local bool mock_stopwatch_on;
 
 void mockverbs_stopwatch(bool on)
 {
     mock_stopwatch_on = on;
-    if (on) mock_spent_ticks = 0;
+    if (on) mock_spent_ticks = mock_spent_calls = 0;
 }
 
 uint64_t mockverbs_spent_ticks(void)
 {
     return mock_spent_ticks;
+}
+
+uint64_t mockverbs_spent_calls(void)
+{
+    return mock_spent_calls;
 }
 
 static _Thread_local uint32_t visible_host = MOCKVERBS_ALL_HOSTS;
