@@ -2,7 +2,11 @@
 /* The bound of the collective asked for, in bytes per second, with the cut or partition that binds it. */
 #include <string.h>
 
+#include "topology/search/quotient.h"
 #include "topology/search/result.h"
+
+/* Up to here every cut and partition is searched on the graph itself; beyond, on its quotient. */
+#define WHOLE_GRAPH_RANKS 96u
 
 /* Parts by rank and by topology node, out of parts by node of the flow graph. */
 static void describe_parts(struct search_context *context, struct search_bound *bound, const uint32_t *part)
@@ -46,7 +50,9 @@ static weft_status tightest_cut(struct search_context *context, bool turned, con
                                 struct cut_bound *cut)
 {
     const struct search_flow_graph *graph = turned ? context->reversed : context->graph;
-    return bound_cut(graph, demand, NULL, 0, context->budget, &context->result->arena, cut);
+    if (graph->rank_count <= WHOLE_GRAPH_RANKS)
+        return bound_cut(graph, demand, NULL, 0, context->budget, &context->result->arena, cut);
+    return quotient_cut(graph, demand, context->budget, &context->result->arena, cut);
 }
 
 /* All-gather, and reduce-scatter as all-gather run backwards. */
@@ -75,16 +81,18 @@ static weft_status all_reduce_bound(struct search_context *context, struct searc
     struct arena *arena = &context->result->arena;
     struct partition_bound partition;
     struct cut_bound cut;
-    weft_status status = bound_partition(graph, context->budget, arena, &partition);
-    if (!status) status = bound_pair(graph, context->budget, arena, &cut);
+    bool whole = graph->rank_count <= WHOLE_GRAPH_RANKS;
+    weft_status status = whole ? bound_partition(graph, context->budget, arena, &partition)
+                               : quotient_partition(graph, context->budget, arena, &partition);
+    if (!status && whole) status = bound_pair(graph, context->budget, arena, &cut);
     if (status || !rational_valid(partition.rate)) return status;
     struct rational halved = rational_divide(partition.rate, (struct rational){2, 1});
-    if (rational_compare(cut.rate, halved) < 0) {
+    if (whole && rational_compare(cut.rate, halved) < 0) {
         describe_cut(context, bound, &cut, false, (struct rational){1, 1});
         bound->exact = cut.exact && partition.exact;
         return WEFT_OK;
     }
-    bound->exact = partition.exact && cut.exact;
+    bound->exact = partition.exact && (!whole || cut.exact);
     bound->part_count = partition.part_count;
     for (uint32_t rank = 0; rank < graph->rank_count; rank++) bound->inside_ranks += partition.part[rank] == 0;
     finish(context, bound, partition.capacity, rational_make(2 * (uint64_t)(partition.part_count - 1), 1),

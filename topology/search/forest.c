@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which trees for which collective. */
 #include "topology/search/all_reduce.h"
+#include "topology/search/lift.h"
 #include "topology/search/trees.h"
 
-/* Packings of every rank's trees on the whole graph. */
-#define PACKING_RANKS 36u
+/* Up to here trees of every rank are packed on the whole graph at once; that takes seconds at IRREGULAR_RANKS. */
+#define PACKING_RANKS 16u
+/* Between the two, and where hosts differ, only if one host's trees do not lift to nearly the bound. */
+#define IRREGULAR_RANKS 40u
+#define NEARLY 0.99
 /* Column generation has a tree pair for every rank to price. */
 #define COLUMN_RANKS 24u
 
@@ -28,7 +32,7 @@ static weft_status one_way(struct search_context *context, bool towards_root)
     struct tree_family family;
     if (trees_pack(context, towards_root ? context->reversed : context->graph, towards_root, demand,
                    rate_of(context, &result->bound, !rooted), &family))
-        trees_one_way(context, &family, towards_root, &result->forest);
+        trees_one_way(context, &family, towards_root, 1, &result->forest);
     return context->failed ? WEFT_OUT_OF_MEMORY : WEFT_OK;
 }
 
@@ -42,7 +46,7 @@ static weft_status all_reduce(struct search_context *context)
     struct tree_family up_trees, down_trees;
     if (trees_pack(context, context->reversed, true, NULL, up.rate, &up_trees) &&
         trees_pack(context, context->graph, false, NULL, down.rate, &down_trees))
-        trees_two_way(context, &up_trees, &down_trees, result->two_phase_bound.algbw, &result->two_phase);
+        trees_two_way(context, &up_trees, &down_trees, result->two_phase_bound.algbw, 1, &result->two_phase);
     if (context->failed) return WEFT_OUT_OF_MEMORY;
     result->forest = result->two_phase;
     bool reached = rational_valid(result->forest.gap) && result->forest.gap.numerator == result->forest.gap.denominator;
@@ -54,10 +58,8 @@ static weft_status all_reduce(struct search_context *context)
     return context->failed ? WEFT_OUT_OF_MEMORY : WEFT_OK;
 }
 
-weft_status result_find_forest(struct search_context *context)
+static weft_status whole_graph(struct search_context *context)
 {
-    if (context->graph->rank_count < 2) return WEFT_OK;
-    if (context->graph->rank_count > PACKING_RANKS) return WEFT_OK;
     switch (context->request->collective) {
     case SEARCH_ALL_REDUCE:
         return all_reduce(context);
@@ -67,4 +69,23 @@ weft_status result_find_forest(struct search_context *context)
     default:
         return one_way(context, false);
     }
+}
+
+weft_status result_find_forest(struct search_context *context)
+{
+    uint32_t ranks = context->graph->rank_count;
+    struct search_forest *forest = &context->result->forest;
+    if (ranks < 2) return WEFT_OK;
+    if (ranks <= PACKING_RANKS) return whole_graph(context);
+    weft_status status = lift_forest(context);
+    if (status || ranks > IRREGULAR_RANKS || (forest->tree_count && rational_value(forest->gap) >= NEARLY))
+        return status;
+    struct search_forest lifted = *forest, lifted_phases = context->result->two_phase;
+    *forest = (struct search_forest){0};
+    status = whole_graph(context);
+    if (!forest->tree_count || (lifted.tree_count && rational_compare(lifted.algbw, forest->algbw) >= 0)) {
+        *forest = lifted;
+        context->result->two_phase = lifted_phases;
+    }
+    return status;
 }

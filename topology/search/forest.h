@@ -38,6 +38,15 @@ bool split_switches(const struct search_flow_graph *graph, uint64_t scale, const
                     const struct search_budget *budget, struct logical_graph *logical);
 void logical_graph_free(struct logical_graph *logical);
 
+struct hop_list {
+    uint32_t *hops;
+    uint32_t count, capacity;
+};
+
+/* Appends to @p hops the indices of the flow graph's hops that a logical arc stands for, in order. False: no memory. */
+bool logical_arc_expand(const struct logical_graph *logical, uint32_t arc, struct hop_list *hops);
+bool hop_list_add(struct hop_list *hops, uint32_t hop);
+
 struct packed_tree {
     uint32_t root;
     int64_t weight;  /* how many of the demanded trees look like this */

@@ -16,7 +16,7 @@
 #define DISTURBANCE 1e-7
 /* Denominators tried for a solution that is exactly a fraction; then a power of two, rounded down. */
 #define SMALL_DENOMINATORS 2520u
-#define LARGE_DENOMINATOR (UINT64_C(1) << 20)
+#define LARGE_DENOMINATOR (UINT64_C(1) << 30)
 
 struct simplex {
     const struct fraction_problem *problem;
@@ -231,6 +231,7 @@ static bool round_weights(const struct simplex *s, struct fraction_solution *sol
     double *weights = calloc(s->column_count + 1u, sizeof *weights);
     bool done = false;
     if (solution->weights && weights) true_levels(s, weights);
+    for (uint32_t i = 0; i < s->column_count && weights; i++) solution->value += weights[i];
     for (uint64_t denominator = 1; denominator <= SMALL_DENOMINATORS && weights && solution->weights && !done;
          denominator++) {
         done = true;

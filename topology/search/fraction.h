@@ -31,12 +31,14 @@ struct fraction_problem {
     const struct search_budget *budget;
 };
 
-/* weight[i] / denominator of thing i; the rest of what was tried has weight 0. Loads never exceed capacities, exactly.
+/*
+ * weight[i] / denominator of thing i; the rest of what was tried has weight 0. Loads never exceed capacities, exactly.
  */
 struct fraction_solution {
     uint32_t count;
     uint64_t *weights;
     uint64_t denominator;
+    double value; /* the sum before rounding down */
     bool optimal; /* to within 1e-6: nothing cheaper was left when it ended */
 };
 

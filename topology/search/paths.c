@@ -84,3 +84,60 @@ uint32_t rank_paths_arcs(const struct rank_paths *paths, uint32_t from, uint32_t
     }
     return count;
 }
+
+/* Breadth first from one node; of the ways of equal length the widest. Fills via[], UINT32_MAX where nothing leads. */
+static void widest_of_shortest(const struct search_flow_graph *graph, uint32_t from, bool relay, uint32_t *via,
+                               uint32_t *length, int64_t *width, uint32_t *queue)
+{
+    uint32_t tail = 0;
+    for (uint32_t node = 0; node < graph->node_count; node++) via[node] = length[node] = UINT32_MAX;
+    length[from] = 0;
+    width[from] = INT64_MAX;
+    queue[tail++] = from;
+    for (uint32_t head = 0; head < tail; head++) {
+        uint32_t node = queue[head];
+        if (node < graph->rank_count && node != from && !relay) continue;
+        for (uint32_t i = graph->first_arc[node]; i < graph->first_arc[node + 1]; i++) {
+            uint32_t to = graph->arcs[i].to;
+            int64_t wide = graph->arcs[i].capacity < width[node] ? graph->arcs[i].capacity : width[node];
+            if (length[to] == UINT32_MAX)
+                queue[tail++] = to;
+            else if (length[to] != length[node] + 1 || wide <= width[to])
+                continue;
+            length[to] = length[node] + 1;
+            width[to] = wide;
+            via[to] = i;
+        }
+    }
+}
+
+weft_status search_route_between(const struct search_result *result, uint32_t from, uint32_t to, uint32_t **hops,
+                                 uint32_t *count)
+{
+    const struct search_flow_graph *graph = result->graph;
+    if (from >= result->rank_count || to >= result->rank_count) return WEFT_INVALID_ARGUMENT;
+    uint32_t nodes = graph->node_count, length = 0;
+    uint32_t *arrays = malloc((size_t)nodes * 3 * sizeof *arrays), *list = malloc((nodes + 1u) * sizeof *list);
+    int64_t *width = malloc(nodes * sizeof *width);
+    if (!arrays || !list || !width) {
+        free(arrays);
+        free(list);
+        free(width);
+        return WEFT_OUT_OF_MEMORY;
+    }
+    widest_of_shortest(graph, from, false, arrays, arrays + nodes, width, arrays + (size_t)2 * nodes);
+    if (arrays[to] == UINT32_MAX)
+        widest_of_shortest(graph, from, true, arrays, arrays + nodes, width, arrays + (size_t)2 * nodes);
+    for (uint32_t node = to; node != from; node = graph->arcs[arrays[node]].from)
+        list[length++] = graph->hops[graph->arcs[arrays[node]].first_hop].hop;
+    for (uint32_t i = 0; i < length / 2; i++) {
+        uint32_t hop = list[i];
+        list[i] = list[length - 1 - i];
+        list[length - 1 - i] = hop;
+    }
+    free(arrays);
+    free(width);
+    *hops = list;
+    *count = length;
+    return WEFT_OK;
+}

@@ -15,7 +15,8 @@ struct search_context {
     struct search_flow_graph *reversed;
     struct search_route *routes;
     uint32_t route_count, route_capacity;
-    bool failed; /* out of memory */
+    double *lifted_load; /* by hop of the graph: what a rotated forest puts on it; NULL: there is none */
+    bool failed;         /* out of memory */
 };
 
 /* Memory of the result; remembers failure. */

@@ -54,6 +54,9 @@ static void add_load(double *load, const struct search_route *route, double band
 
 static void measure_forest(struct search_context *context, const struct search_forest *forest, double *load)
 {
+    for (uint32_t i = 0; i < context->graph->hop_count && forest->rotated && context->lifted_load; i++)
+        if (context->graph->hops[i].hop != SEARCH_HOP_UNSEEN)
+            load[context->graph->hops[i].hop] = context->lifted_load[i] * rational_value(context->graph->unit);
     for (uint32_t i = 0; i < forest->tree_count && !forest->rotated; i++) {
         const struct search_tree *tree = &forest->trees[i];
         double bandwidth = rational_value(tree->bandwidth);
@@ -109,9 +112,13 @@ static weft_status fill(struct search_context *context, struct diagnostic *diagn
     result->rank_nodes = graph->topology_node; /* ranks come first */
     result->unit_is_link = graph->unit_is_link;
     result->assumed_links = graph->assumed_links;
-    status = result_find_bounds(context); /* plans start from them */
+    status = result_find_hosts(context);
+    if (!status) status = result_find_bounds(context); /* plans start from them */
     if (!status && (parts & SEARCH_TREES)) status = result_find_forest(context);
+    if (!status && (parts & SEARCH_RINGS)) status = result_find_rings(context);
     if (!status) measure_loads(context);
+    if (rational_valid(result->forest.gap) && result->forest.gap.numerator == result->forest.gap.denominator)
+        result->bound.exact = true; /* a plan reaches it */
     if (context->failed) status = WEFT_OUT_OF_MEMORY;
     if (status) return diagnose(diagnostic, status, "out of memory while searching for %u ranks", graph->rank_count);
     result->notes = graph->notes;

@@ -113,7 +113,7 @@ struct search_forest {
 
 struct search_ring {
     const uint32_t *order;  /* ranks; data travels from order[i] to order[i + 1], from the last to the first */
-    const uint32_t *routes; /* rank_count indices: from order[i] to the next; NULL where `rotated` would be needed */
+    const uint32_t *routes; /* rank_count indices: from order[i] to the next */
     struct rational bandwidth;
 };
 
@@ -141,6 +141,8 @@ struct search_hosts {
     uint32_t class_count;
     const uint32_t *first_rank;      /* host_count + 1 offsets into `ranks` */
     const uint32_t *ranks;           /* by place: a host's ranks */
+    const uint32_t *place_of_rank;   /* the place of its host */
+    const uint32_t *index_of_rank;   /* its place among its host's ranks */
     uint32_t lane_count;             /* of every host; 0 when hosts differ too much to have lanes in common */
     const struct search_lane *lanes; /* by place: lanes[place * lane_count + lane] */
     uint32_t switch_hops;            /* links between switches that one tour in this order uses */
@@ -193,7 +195,8 @@ void topology_search_free(struct search_result *result);
 uint32_t search_rotate(const struct search_result *result, uint32_t rank, uint32_t places);
 
 /*
- * The hops of the widest, then shortest path between two ranks; *hops (free() it) has *count. WEFT_INVALID_ARGUMENT,
+ * The hops of a path between two ranks: of the shortest ones over switches only the widest (over other ranks only where
+ * nothing else leads there). *hops (free() it) has *count. WEFT_INVALID_ARGUMENT,
  * WEFT_OUT_OF_MEMORY.
  */
 weft_status search_route_between(const struct search_result *result, uint32_t from, uint32_t to, uint32_t **hops,

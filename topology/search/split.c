@@ -293,3 +293,25 @@ void logical_graph_free(struct logical_graph *logical)
     logical->arcs = NULL;
     logical->arc_count = logical->arc_capacity = 0;
 }
+
+bool hop_list_add(struct hop_list *hops, uint32_t hop)
+{
+    if (hops->count == hops->capacity) {
+        uint32_t capacity = hops->capacity ? 2 * hops->capacity : 32;
+        uint32_t *grown = realloc(hops->hops, capacity * sizeof *grown);
+        if (!grown) return false;
+        hops->hops = grown;
+        hops->capacity = capacity;
+    }
+    hops->hops[hops->count++] = hop;
+    return true;
+}
+
+bool logical_arc_expand(const struct logical_graph *logical, uint32_t arc, struct hop_list *hops)
+{
+    const struct logical_arc *logical_arc = &logical->arcs[arc];
+    if (logical_arc->second == TOPOLOGY_NONE) return hop_list_add(hops, logical_arc->first);
+    /* As deep as there are switches on the way. */
+    return logical_arc_expand(logical, logical_arc->first, hops) &&
+           logical_arc_expand(logical, logical_arc->second, hops);
+}

@@ -8,24 +8,6 @@
 #include "topology/search/forest.h"
 #include "topology/search/result.h"
 
-/* The hops of a logical arc, in the order of travel. False: no memory. */
-static bool expand(const struct search_flow_graph *graph, const struct logical_graph *logical, uint32_t arc,
-                   struct hop_list *hops)
-{
-    const struct logical_arc *logical_arc = &logical->arcs[arc];
-    if (logical_arc->second != TOPOLOGY_NONE) /* as deep as there are switches */
-        return expand(graph, logical, logical_arc->first, hops) && expand(graph, logical, logical_arc->second, hops);
-    if (hops->count == hops->capacity) {
-        uint32_t capacity = hops->capacity ? 2 * hops->capacity : 32;
-        uint32_t *grown = realloc(hops->hops, capacity * sizeof *grown);
-        if (!grown) return false;
-        hops->hops = grown;
-        hops->capacity = capacity;
-    }
-    hops->hops[hops->count++] = graph->hops[logical_arc->first].hop;
-    return true;
-}
-
 struct tree_conversion {
     struct search_context *context;
     const struct search_flow_graph *graph;
@@ -39,10 +21,11 @@ static uint32_t route_of(struct tree_conversion *c, uint32_t arc)
 {
     if (c->route_of_arc[arc] != TOPOLOGY_NONE) return c->route_of_arc[arc];
     c->hops.count = 0;
-    if (!expand(c->graph, c->logical, arc, &c->hops)) {
+    if (!logical_arc_expand(c->logical, arc, &c->hops)) {
         c->context->failed = true;
         return 0;
     }
+    for (uint32_t i = 0; i < c->hops.count; i++) c->hops.hops[i] = c->graph->hops[c->hops.hops[i]].hop;
     for (uint32_t i = 0; c->towards_root && i < c->hops.count / 2; i++) {
         uint32_t hop = c->hops.hops[i];
         c->hops.hops[i] = c->hops.hops[c->hops.count - 1 - i];
@@ -109,15 +92,17 @@ static struct rational tree_bandwidth(const struct search_context *context, uint
     return rational_multiply(bandwidth, share);
 }
 
-static void finish(struct search_forest *forest, struct rational bound)
+static void finish(struct search_forest *forest, struct rational bound, uint32_t copies)
 {
+    forest->rotated = copies > 1;
     forest->algbw = (struct rational){0, 1};
     for (uint32_t i = 0; i < forest->tree_count; i++)
         forest->algbw = rational_add(forest->algbw, forest->trees[i].bandwidth);
+    forest->algbw = rational_multiply(forest->algbw, rational_make(copies, 1));
     forest->gap = result_ratio(forest->algbw, bound);
 }
 
-void trees_one_way(struct search_context *context, const struct tree_family *family, bool towards_root,
+void trees_one_way(struct search_context *context, const struct tree_family *family, bool towards_root, uint32_t copies,
                    struct search_forest *forest)
 {
     struct search_tree *trees = result_alloc(context, family->tree_count, sizeof *trees);
@@ -132,7 +117,7 @@ void trees_one_way(struct search_context *context, const struct tree_family *fam
     }
     *forest = (struct search_forest){.tree_count = family->tree_count, .trees = trees};
     forest->method = "spanning-tree packing";
-    if (trees) finish(forest, context->result->bound.algbw);
+    if (trees) finish(forest, context->result->bound.algbw, copies);
 }
 
 /*
@@ -170,7 +155,7 @@ static uint32_t pair_root(const struct tree_family *up, const struct tree_family
 }
 
 void trees_two_way(struct search_context *context, const struct tree_family *up, const struct tree_family *down,
-                   struct rational algbw, struct search_forest *forest)
+                   struct rational algbw, uint32_t copies, struct search_forest *forest)
 {
     uint32_t room = up->tree_count + down->tree_count, ranks = context->graph->rank_count;
     struct search_tree *trees = result_alloc(context, room, sizeof *trees);
@@ -191,5 +176,5 @@ void trees_two_way(struct search_context *context, const struct tree_family *up,
     free(weights);
     *forest = (struct search_forest){.tree_count = count, .trees = trees};
     forest->method = "reduce-scatter and all-gather by spanning-tree packings";
-    if (!context->failed) finish(forest, context->result->bound.algbw);
+    if (!context->failed) finish(forest, context->result->bound.algbw, copies);
 }

@@ -5,11 +5,6 @@
 
 #include "topology/search/result.h"
 
-struct hop_list {
-    uint32_t *hops;
-    uint32_t count, capacity;
-};
-
 struct family_tree {
     uint32_t root;
     uint64_t weight; /* times unit / scale is its bandwidth */
@@ -29,9 +24,10 @@ struct tree_family {
 bool trees_pack(struct search_context *context, const struct search_flow_graph *graph, bool towards_root,
                 const uint32_t *demand, struct rational rate, struct tree_family *family);
 
-void trees_one_way(struct search_context *context, const struct tree_family *family, bool towards_root,
+/* @p copies: how many hosts the family is to be rotated over; 1: it has the trees of every root. */
+void trees_one_way(struct search_context *context, const struct tree_family *family, bool towards_root, uint32_t copies,
                    struct search_forest *forest);
 /* One after the other, or both at once at the rate @p algbw of the whole. */
 void trees_two_way(struct search_context *context, const struct tree_family *up, const struct tree_family *down,
-                   struct rational algbw, struct search_forest *forest);
+                   struct rational algbw, uint32_t copies, struct search_forest *forest);
 #endif

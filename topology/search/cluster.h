@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hosts of one shape, and ways between their ranks, for plans that are lifted from one host to all. */
+#ifndef TOPOLOGY_SEARCH_CLUSTER_H
+#define TOPOLOGY_SEARCH_CLUSTER_H
+
+#include "topology/search/forest.h"
+#include "topology/search/result.h"
+#include "topology/search/shapes.h"
+
+struct cluster {
+    struct search_context *context;
+    struct arena arena;
+    struct host_shapes shapes;
+    uint32_t *host_at;              /* by place in the result's order: host of `shapes` */
+    uint32_t places;                /* hosts */
+    uint32_t host_ranks;            /* of each host */
+    struct search_flow_graph local; /* the host at place 0; its hops are indices into the whole graph's hops */
+    /* of one search for a way */
+    uint32_t *seen, *round, stamp, *via, *queue;
+    double *pressure; /* by node: the fullest arc on the way, for its capacity */
+};
+
+/* False: hosts differ, there is only one (nothing is wrong then), or memory ran out (context->failed). */
+bool cluster_init(struct cluster *cluster, struct search_context *context);
+void cluster_free(struct cluster *cluster);
+
+/* The flow node at @p place that corresponds to @p local of the host at place 0. */
+uint32_t cluster_node(const struct cluster *cluster, uint32_t place, uint32_t local);
+
+/*
+ * A shortest way in @p graph (the context's or the reversed one) from one rank to another over no third host, the least
+ * loaded of the shortest: appends its arcs. It passes other ranks only with @p relay. False: there is none, or no
+ * memory.
+ */
+bool cluster_way(struct cluster *cluster, const struct search_flow_graph *graph, const uint64_t *load, uint32_t from,
+                 uint32_t to, bool relay, struct hop_list *arcs);
+#endif
