@@ -1,36 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "collectives/comm/comm_internal.h"
-
-/* What every collective has in common, filled in by each. */
-struct collective_call {
-    weft_collective collective;
-    const void *send;
-    void *recv;
-    uint64_t count;
-    weft_dtype dtype;
-    weft_op op;
-    uint32_t root;
-};
-
-static weft_status buffers_check(const struct collective_call *call, bool reads_send)
-{
-    size_t element = weft_dtype_size(call->dtype);
-    size_t bytes;
-    if (element == 0 || !size_multiply(call->count, element, &bytes) || bytes > PTRDIFF_MAX)
-        return WEFT_INVALID_ARGUMENT;
-    if (bytes == 0) return WEFT_OK;
-    if (!call->recv || (reads_send && !call->send)) return WEFT_INVALID_ARGUMENT;
-    if ((uintptr_t)call->recv % element != 0 || (uintptr_t)call->send % element != 0) return WEFT_INVALID_ARGUMENT;
-    if (!reads_send || call->send == call->recv) return WEFT_OK;
-    uintptr_t send = (uintptr_t)call->send, recv = (uintptr_t)call->recv;
-    bool overlap = send < recv + bytes && recv < send + bytes;
-    return overlap ? WEFT_INVALID_ARGUMENT : WEFT_OK;
-}
+#include "collectives/plan/shape.h"
 
 /* Ranks that choose differently must not exchange data; so the choice is part of what they compare. */
 static uint32_t choice_hash(const struct weft_comm *comm, const struct select_choice *choice)
@@ -75,15 +51,105 @@ static bool scale_fits(weft_dtype dtype, double scale)
     }
 }
 
-/* Sign, choose and post. The arguments have been checked. */
-static weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
-                             weft_request **out)
+weft_algorithm comm_preferred(const struct weft_comm *comm, weft_collective collective)
 {
-    static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
-    if (!options) options = &defaults;
+    const struct plan_generator *generator = plan_generator_find(collective, comm->algorithm);
+    bool serves = generator && plan_generator_serves(generator, comm->identity.rank_count, false);
+    return serves ? comm->algorithm : WEFT_ALGORITHM_AUTO;
+}
+
+/* Which message between the two ranks is it? Both count for themselves, so both ends say the same. */
+static weft_status pair_sequence(struct weft_comm *comm, const struct collective_call *call, uint64_t *sequence)
+{
+    uint32_t ranks = comm->identity.rank_count;
+    if (!comm->pair_sequences) comm->pair_sequences = calloc(2 * (size_t)ranks, sizeof *comm->pair_sequences);
+    if (!comm->pair_sequences) return WEFT_OUT_OF_MEMORY;
+    *sequence = ++comm->pair_sequences[call->receives ? ranks + call->root : call->peer];
+    return WEFT_OK;
+}
+
+/*
+ * What the ranks have to agree on. A message between two is no part of the sequence that all ranks count; what both
+ * ends agree on is then number, size and type, and the signature is for people: its root is the other rank.
+ */
+static weft_status call_sign(struct weft_comm *comm, const struct collective_call *call, struct weft_request *request,
+                             weft_algorithm forced)
+{
+    bool pair = call->collective == WEFT_SEND_RECV;
+    struct signature signature = {
+        .count = call->count,
+        .root = call->root,
+        .plan = choice_hash(comm, &request->choice),
+        .collective = (uint8_t)call->collective,
+        .dtype = (uint8_t)call->dtype,
+        .op = (uint8_t)call->op,
+        .algorithm = (uint8_t)forced,
+    };
+    weft_status status = WEFT_OK;
+    if (pair)
+        status = pair_sequence(comm, call, &signature.sequence);
+    else
+        signature.sequence = ++comm->sequence;
+    request->call.check = signature_check(&signature);
+    request->signature = signature;
+    if (pair) request->signature.sequence = 0;
+    if (pair) request->signature.root = call->receives ? call->root : call->peer;
+    return status;
+}
+
+static uint64_t call_payload_bytes(const struct weft_comm *comm, const struct collective_call *call)
+{
+    uint64_t elements = call->count;
+    for (uint32_t i = 0; call->collective == WEFT_ALL_TO_ALLV && i < comm->identity.rank_count; i++)
+        elements += call->blocks.send_counts[i];
+    return elements * weft_dtype_size(call->dtype);
+}
+
+/* The request's call, but for its check. */
+static void call_fill(const struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
+                      bool in_place, struct weft_request *request)
+{
+    const struct shape *shape = shape_of(call->collective);
+    request->root = call->root;
+    request->peer = call->peer;
+    request->receives = call->receives;
+    request->blocks = call->blocks;
+    request->payload_bytes = call_payload_bytes(comm, call);
+    request->call = (struct operation_call){
+        .send = call->send,
+        .recv = call->recv,
+        .count = call->count,
+        .blocks = call->collective == WEFT_ALL_TO_ALLV ? &request->blocks : NULL,
+        .dtype = call->dtype,
+        .op = call->op,
+        .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
+        .scale = options->scale,
+        .slice_bytes = request->choice.slice_bytes,
+        /* What is only copied is the same again where it came from. */
+        .overwrites = in_place && (shape->combines || shape->blocks == BLOCKS_PER_PAIR),
+        /* Who only sends hears of nobody but through its slots coming back. */
+        .acknowledged = shape->rooted,
+    };
+}
+
+static weft_status options_check(const struct collective_call *call, const weft_call *options)
+{
     if (options->size != sizeof *options || (unsigned)options->algorithm >= WEFT_ALGORITHM_COUNT)
         return WEFT_INVALID_ARGUMENT;
     if (call->op == WEFT_PREMUL_SUM && !scale_fits(call->dtype, options->scale)) return WEFT_INVALID_ARGUMENT;
+    return WEFT_OK;
+}
+
+weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
+                      weft_request **out)
+{
+    static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
+    if (!options) options = &defaults;
+    bool in_place;
+    weft_status status = call_check_buffers(comm, call, &in_place);
+    if (status == WEFT_OK) status = options_check(call, options);
+    if (status == WEFT_OK && comm->grouping && out) status = WEFT_INVALID_ARGUMENT; /* the group has the request */
+    if (status != WEFT_OK) return status;
     if (control_failed(comm->control)) {
         weft_failure failure = {.size = sizeof failure};
         control_failure(comm->control, &failure);
@@ -93,69 +159,31 @@ static weft_status call_post(struct weft_comm *comm, const struct collective_cal
         .collective = call->collective,
         .rank_count = comm->identity.rank_count,
         .bytes = call->count * weft_dtype_size(call->dtype),
-        .forced = options->algorithm != WEFT_ALGORITHM_AUTO ? options->algorithm : comm->algorithm,
-        .channel_units = comm->channel_units,
+        .forced =
+            options->algorithm != WEFT_ALGORITHM_AUTO ? options->algorithm : comm_preferred(comm, call->collective),
+        .channel_units = call->collective == WEFT_SEND_RECV ? 1 : comm->channel_units,
         .slice_bytes = comm->slice_bytes,
     };
     struct select_choice choice;
-    weft_status status = select_plan(comm->model, &request_for_plan, &choice);
+    status = select_plan(comm->model, &request_for_plan, &choice);
     if (status != WEFT_OK) return status;
     struct weft_request *request = request_take(comm);
     if (!request) return WEFT_OUT_OF_MEMORY;
     request->choice = choice;
-    request->signature = (struct signature){
-        .sequence = ++comm->sequence,
-        .count = call->count,
-        .root = call->root,
-        .plan = choice_hash(comm, &choice),
-        .collective = (uint8_t)call->collective,
-        .dtype = (uint8_t)call->dtype,
-        .op = (uint8_t)call->op,
-        .algorithm = (uint8_t)request_for_plan.forced,
-    };
-    request->call = (struct operation_call){
-        .send = call->send,
-        .recv = call->recv,
-        .count = call->count,
-        .dtype = call->dtype,
-        .op = call->op,
-        .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
-        .scale = options->scale,
-        .slice_bytes = choice.slice_bytes,
-        .check = signature_check(&request->signature),
-        .overwrites = call->send == call->recv,
-        /* A root hears of nobody but through its slots coming back. */
-        .acknowledged = call->collective == WEFT_BROADCAST,
-    };
+    call_fill(comm, call, options, in_place, request);
+    status = call_sign(comm, call, request, request_for_plan.forced);
+    if (status != WEFT_OK) {
+        request_give_back(request);
+        return status;
+    }
     request->posted_ns = clock_now_ns();
-    uint64_t deadline_ns = options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
-    request->deadline_ns = request->posted_ns + deadline_ns;
-    return request_post(request, out);
-}
-
-weft_status weft_all_reduce(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype, weft_op op,
-                            const weft_call *options, weft_request **request)
-{
-    if (!comm || (unsigned)op >= WEFT_OP_COUNT) return WEFT_INVALID_ARGUMENT;
-    const struct collective_call call = {
-        .collective = WEFT_ALL_REDUCE, .send = send, .recv = recv, .count = count, .dtype = dtype, .op = op};
-    weft_status status = buffers_check(&call, true);
-    return status == WEFT_OK ? call_post(comm, &call, options, request) : status;
-}
-
-weft_status weft_broadcast(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
-                           uint32_t root, const weft_call *options, weft_request **request)
-{
-    if (!comm || root >= comm->identity.rank_count) return WEFT_INVALID_ARGUMENT;
-    const struct collective_call call = {
-        .collective = WEFT_BROADCAST, .send = send, .recv = recv, .count = count, .dtype = dtype, .root = root};
-    weft_status status = buffers_check(&call, comm->identity.rank == root);
-    return status == WEFT_OK ? call_post(comm, &call, options, request) : status;
-}
-
-weft_status weft_barrier(weft_comm *comm, const weft_call *options, weft_request **request)
-{
-    if (!comm) return WEFT_INVALID_ARGUMENT;
-    const struct collective_call call = {.collective = WEFT_BARRIER};
-    return call_post(comm, &call, options, request);
+    request->deadline_ns = request->posted_ns + (options->deadline_ns ? options->deadline_ns : comm->deadline_ns);
+    if (comm->grouping) {
+        group_add(comm, request);
+        return WEFT_OK;
+    }
+    request_begin(request);
+    if (!out) return weft_wait(&request);
+    *out = request;
+    return WEFT_OK;
 }

@@ -61,11 +61,12 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : comm->model->slice_bytes;
     /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
     comm->spin_ns = comm->local_rank_count > core_count() ? 0 : config_get()->spin_ns;
+    comm->pair_channel = 2 * (comm->channel_units ? comm->channel_units : 1); /* a double tree has two per unit */
     const struct engine_config engine = {
         .endpoint = comm->endpoint,
         .rank = comm->identity.rank,
         .rank_count = comm->identity.rank_count,
-        .channel_limit = 2 * (comm->channel_units ? comm->channel_units : 1), /* a double tree has two per unit */
+        .channel_limit = comm->pair_channel + 1,
         .slot_depth = comm->slot_depth,
         .slot_bytes = comm->slot_bytes,
     };
@@ -148,6 +149,7 @@ void weft_comm_destroy(weft_comm *comm)
     if (!comm) return;
     progress_thread_stop(comm);
     requests_abandon(comm);
+    group_abandon(comm);
     comm_plans_free(comm);
     /* Goodbye first: a peer that sees its connection end must already be able to know why. */
     control_leave(comm->control);
@@ -155,6 +157,7 @@ void weft_comm_destroy(weft_comm *comm)
     comm_memory_destroy(comm);
     endpoint_destroy(comm->endpoint);
     pthread_mutex_destroy(&comm->plans_lock);
+    free(comm->pair_sequences);
     free(comm);
 }
 

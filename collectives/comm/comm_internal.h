@@ -16,7 +16,7 @@
 struct plan_entry {
     weft_collective collective;
     weft_algorithm algorithm;
-    uint32_t root, channel_units;
+    uint32_t root, peer, channel_units;
     weft_plan *plan;
     struct binding *binding;
 
@@ -25,15 +25,34 @@ struct plan_entry {
 
 struct weft_request {
     struct weft_comm *comm;
-    struct signature signature;
+    struct signature signature; /* sequence 0: a message between two ranks, which the others know nothing of */
     struct select_choice choice;
     struct operation_call call;
+    struct operation_blocks blocks; /* what call.blocks points to, if anything */
+    uint32_t root, peer;            /* of the plan */
+    uint64_t payload_bytes;
     uint64_t posted_ns, deadline_ns; /* times, not durations */
     struct operation *operation;     /* NULL until begun */
     struct registration *held[2];    /* of the buffers, while it runs: memory.c; NULL: none */
     uint64_t broken_since_ns;        /* when the operation stopped for good; 0: it has not */
     _Atomic uint32_t status; /* WEFT_IN_PROGRESS until complete: request_finish() releases, request_status() acquires */
+    bool receives, taken;    /* send_recv: the receiver's call; a message to oneself that its receiver has */
+    bool group;              /* stands for `members`, linked by group_next */
+    struct weft_request *members, *group_next;
     struct weft_request *next;
+};
+
+/* What every collective has in common, filled in by each. */
+struct collective_call {
+    weft_collective collective;
+    const void *send;
+    void *recv;
+    uint64_t count;                 /* elements of a block */
+    struct operation_blocks blocks; /* all_to_allv: instead */
+    weft_dtype dtype;
+    weft_op op;
+    uint32_t root, peer; /* as in a plan; 0 where there is none */
+    bool receives;       /* send_recv: this is the receiver's call */
 };
 
 /* Posted requests on their way to the progress thread: one producer, one consumer. */
@@ -66,8 +85,12 @@ struct weft_comm {
     uint32_t channel_units, slice_bytes, slot_bytes, slot_depth, local_rank_count;
     const struct cost_model *model;
     bool verify;
+    uint32_t pair_channel; /* the engine's, for messages between two ranks */
     /* The poster's. */
     uint64_t sequence;
+    uint64_t *pair_sequences; /* messages so far: to each rank, then from each; NULL until the first */
+    bool grouping;            /* calls are kept until weft_group_end() */
+    struct weft_request *group_first, *group_last;
     struct weft_request *idle_requests;
     /* The engine's: the poster's, or the progress thread's. */
     struct weft_request *active_first, *active_last;
@@ -94,14 +117,35 @@ weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diag
 /* verbs.c */
 weft_status comm_verbs_create(struct weft_comm *comm, struct endpoint **endpoint, struct diagnostic *diagnostic);
 
+/* buffers.c: does the caller's memory fit the call? *in_place: the two buffers are one. */
+weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place);
+
+/* call.c */
+/* Sign, choose and post. All but the buffers has been checked. */
+weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
+                      weft_request **out);
+/* What the environment wants, where the collective has it. */
+weft_algorithm comm_preferred(const struct weft_comm *comm, weft_collective collective);
+
+/* point_to_point.c: a message to oneself has no operation; as operation_advance(). The engine's thread only. */
+static inline bool request_is_to_self(const struct weft_request *request)
+{
+    return request->signature.collective == WEFT_SEND_RECV && request->root == request->peer;
+}
+weft_status self_advance(struct weft_comm *comm, struct weft_request *request, bool *moved);
+
+/* group.c */
+void group_add(struct weft_comm *comm, struct weft_request *request);
+void group_abandon(struct weft_comm *comm);
+
 /* plans.c */
 weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding);
 void comm_plans_free(struct weft_comm *comm);
 
 /* request.c */
 weft_status request_status(const struct weft_request *request);
-/* Hand a filled-in request to the engine, and wait for it where the caller asked for none. */
-weft_status request_post(struct weft_request *request, weft_request **out);
+/* Hand a filled-in request to the engine. */
+void request_begin(struct weft_request *request);
 struct weft_request *request_take(struct weft_comm *comm);
 void request_give_back(struct weft_request *request);
 

@@ -13,7 +13,7 @@ static struct select_choice sample_choice(const struct weft_comm *comm, weft_col
         .collective = collective,
         .rank_count = comm->identity.rank_count,
         .bytes = bytes,
-        .forced = comm->algorithm,
+        .forced = comm_preferred(comm, collective),
         .channel_units = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
     };
@@ -50,7 +50,8 @@ static void describe_text(struct weft_comm *comm, struct text *text)
              comm->progress.running ? "progress thread" : "progress in the caller");
     text_add(text, "slots: %u of %u bytes per connection, channel and direction\n", comm->slot_depth, comm->slot_bytes);
     text_add(text, "cost model: %s\n", comm->model->source);
-    for (int i = 0; i < WEFT_BARRIER; i++) {
+    for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++) {
+        if (i == WEFT_BARRIER) continue; /* moves nothing */
         text_add(text, "%s would use\n", weft_collective_name((weft_collective)i));
         for (size_t s = 0; s < SAMPLE_COUNT; s++) {
             struct select_choice choice = sample_choice(comm, (weft_collective)i, sample_bytes[s]);
@@ -93,8 +94,8 @@ static void describe_json(struct weft_comm *comm, struct text *text)
     json_unsigned(text, "slot_bytes", comm->slot_bytes);
     json_string(text, "cost_model", comm->model->source);
     json_array_begin(text, "choices");
-    for (int i = 0; i < WEFT_BARRIER; i++)
-        for (size_t s = 0; s < SAMPLE_COUNT; s++) {
+    for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++)
+        for (size_t s = 0; s < SAMPLE_COUNT && i != WEFT_BARRIER; s++) {
             struct select_choice choice = sample_choice(comm, (weft_collective)i, sample_bytes[s]);
             choice_json(text, &choice, (weft_collective)i, sample_bytes[s]);
         }

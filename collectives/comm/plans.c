@@ -11,7 +11,8 @@ static weft_status plan_make(const struct weft_comm *comm, const struct weft_req
         .collective = (weft_collective)request->signature.collective,
         .algorithm = request->choice.algorithm,
         .rank_count = comm->identity.rank_count,
-        .root = request->signature.root,
+        .root = request->root,
+        .peer = request->peer,
         .channel_count = request->choice.channel_units,
         .slot_depth = comm->slot_depth,
     };
@@ -38,10 +39,12 @@ static weft_status entry_make(struct weft_comm *comm, const struct weft_request 
     if (!made) return WEFT_OUT_OF_MEMORY;
     made->collective = (weft_collective)request->signature.collective;
     made->algorithm = request->choice.algorithm;
-    made->root = request->signature.root;
+    made->root = request->root;
+    made->peer = request->peer;
     made->channel_units = request->choice.channel_units;
     weft_status status = plan_make(comm, request, &made->plan);
-    if (status == WEFT_OK) status = binding_create(comm->engine, made->plan, 0, &made->binding);
+    uint32_t first_channel = made->collective == WEFT_SEND_RECV ? comm->pair_channel : 0;
+    if (status == WEFT_OK) status = binding_create(comm->engine, made->plan, first_channel, &made->binding);
     if (status != WEFT_OK) {
         weft_plan_destroy(made->plan);
         free(made);
@@ -54,8 +57,8 @@ static weft_status entry_make(struct weft_comm *comm, const struct weft_request 
 static bool entry_serves(const struct plan_entry *entry, const struct weft_request *request)
 {
     return entry->collective == (weft_collective)request->signature.collective &&
-           entry->algorithm == request->choice.algorithm && entry->root == request->signature.root &&
-           entry->channel_units == request->choice.channel_units;
+           entry->algorithm == request->choice.algorithm && entry->root == request->root &&
+           entry->peer == request->peer && entry->channel_units == request->choice.channel_units;
 }
 
 weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding)

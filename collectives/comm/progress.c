@@ -22,30 +22,37 @@ static void request_finish(struct weft_comm *comm, struct weft_request *request,
     comm->busy_since_ns = now_ns;
     if (status == WEFT_OK) {
         atomic_fetch_add_explicit(&comm->operations, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&comm->payload_bytes, request->call.count * weft_dtype_size(request->call.dtype),
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&comm->payload_bytes, request->payload_bytes, memory_order_relaxed);
     }
     /* Release pairs with request_status(): the results are visible before the status. */
     atomic_store_explicit(&request->status, (uint32_t)status, memory_order_release);
     if (comm->progress.running) wake_completion(&request->status);
 }
 
+/* Where a request stands. A message to oneself is nowhere in a plan. */
+static struct operation_stall request_stall(const struct weft_request *request)
+{
+    if (request->operation) return operation_stall(request->operation);
+    uint32_t peer = request_is_to_self(request) ? request->peer : PLAN_NONE;
+    return (struct operation_stall){PLAN_NONE, PLAN_NONE, peer, false};
+}
+
 /* Tell the control thread, and through it every rank, what is wrong with this request. */
 static void request_report(struct weft_comm *comm, const struct weft_request *request, weft_status status,
-                           int32_t culprit, const char *message)
+                           int32_t culprit, int32_t other, const char *message)
 {
     weft_failure failure = {
         .size = sizeof failure,
         .status = status,
         .rank = culprit,
-        .other_rank = -1,
+        .other_rank = other,
         .reporter_rank = (int32_t)comm->identity.rank,
         .sequence = request->signature.sequence,
         .track = -1,
         .step = -1,
     };
     if (request->operation) {
-        struct operation_stall stall = operation_stall(request->operation);
+        struct operation_stall stall = request_stall(request);
         failure.track = (int32_t)stall.track;
         failure.step = (int32_t)stall.step;
     }
@@ -61,8 +68,9 @@ static void request_report(struct weft_comm *comm, const struct weft_request *re
 void progress_begin(struct weft_comm *comm, struct weft_request *request)
 {
     struct binding *binding = NULL;
-    weft_status status = control_failed(comm->control) ? WEFT_OK : comm_plan(comm, request, &binding);
-    if (status == WEFT_OK && !control_failed(comm->control)) {
+    bool runs = !control_failed(comm->control) && !request_is_to_self(request);
+    weft_status status = runs ? comm_plan(comm, request, &binding) : WEFT_OK;
+    if (status == WEFT_OK && runs) {
         comm_memory_hold(comm, request);
         status = operation_start(comm->engine, binding, &request->call, &request->operation);
     }
@@ -70,7 +78,7 @@ void progress_begin(struct weft_comm *comm, struct weft_request *request)
         char message[256];
         snprintf(message, sizeof message, "rank %u could not begin operation %llu: %s", comm->identity.rank,
                  (unsigned long long)request->signature.sequence, weft_status_text(status));
-        request_report(comm, request, status, (int32_t)comm->identity.rank, message);
+        request_report(comm, request, status, (int32_t)comm->identity.rank, -1, message);
     }
     request->next = NULL;
     if (comm->active_last) {
@@ -85,14 +93,22 @@ void progress_begin(struct weft_comm *comm, struct weft_request *request)
 /* The operation has stopped for good. Why it did is for the control thread to say, if it does so soon. */
 static void request_broken(struct weft_comm *comm, struct weft_request *request, weft_status status, uint64_t now_ns)
 {
-    struct operation_stall stall = operation_stall(request->operation);
+    struct operation_stall stall = request_stall(request);
+    bool pair = request->signature.collective == WEFT_SEND_RECV;
     if (request->broken_since_ns == 0) {
         request->broken_since_ns = now_ns;
-        control_stalled(comm->control, request->signature.sequence);
+        if (!pair) control_stalled(comm->control, request->signature.sequence);
     }
-    if (now_ns - request->broken_since_ns < VERDICT_NS) return;
+    if (now_ns - request->broken_since_ns < VERDICT_NS && !(pair && status == WEFT_MISMATCH)) return;
     char message[256];
-    if (status == WEFT_MISMATCH) {
+    int32_t culprit = (int32_t)stall.peer, other = -1;
+    if (status == WEFT_MISMATCH && (pair || request->signature.collective == WEFT_ALL_TO_ALLV)) {
+        /* Sizes between two ranks are no part of the signatures that all ranks compare. */
+        culprit = (int32_t)comm->identity.rank;
+        other = (int32_t)stall.peer;
+        snprintf(message, sizeof message, "rank %u sent another %s than rank %u receives from it", stall.peer,
+                 pair ? "count or type" : "count", comm->identity.rank);
+    } else if (status == WEFT_MISMATCH) {
         status = WEFT_PROTOCOL_ERROR;
         snprintf(message, sizeof message, "rank %u sent data of another operation than the one it says it called",
                  stall.peer);
@@ -100,13 +116,12 @@ static void request_broken(struct weft_comm *comm, struct weft_request *request,
         snprintf(message, sizeof message, "connection to rank %u over %s failed: %s", stall.peer,
                  comm->endpoint->ops->name, weft_status_text(status));
     }
-    request_report(comm, request, status, (int32_t)stall.peer, message);
+    request_report(comm, request, status, culprit, other, message);
 }
 
 static void request_late(struct weft_comm *comm, const struct weft_request *request)
 {
-    struct operation_stall stall = {PLAN_NONE, PLAN_NONE, PLAN_NONE, false};
-    if (request->operation) stall = operation_stall(request->operation);
+    struct operation_stall stall = request_stall(request);
     double waited_s = (double)(request->deadline_ns - request->posted_ns) / (double)NS_PER_S;
     char message[256];
     if (stall.peer == PLAN_NONE)
@@ -115,7 +130,8 @@ static void request_late(struct weft_comm *comm, const struct weft_request *requ
         snprintf(message, sizeof message,
                  "rank %u waited %.3g s for rank %u%s; raise WEFT_DEADLINE if that is not long", comm->identity.rank,
                  waited_s, stall.peer, stall.connecting ? " to connect" : "");
-    request_report(comm, request, WEFT_DEADLINE_EXCEEDED, stall.peer == PLAN_NONE ? -1 : (int32_t)stall.peer, message);
+    request_report(comm, request, WEFT_DEADLINE_EXCEEDED, stall.peer == PLAN_NONE ? -1 : (int32_t)stall.peer, -1,
+                   message);
 }
 
 /* Advance every active request once, in the order of posting, and finish those that are complete. */
@@ -125,7 +141,8 @@ static bool active_advance(struct weft_comm *comm, uint64_t now_ns)
     struct weft_request **link = &comm->active_first, *last = NULL;
     while (*link) {
         struct weft_request *request = *link;
-        weft_status status = operation_advance(request->operation, &moved);
+        weft_status status = request_is_to_self(request) ? self_advance(comm, request, &moved)
+                                                         : operation_advance(request->operation, &moved);
         if (status == WEFT_OK) {
             *link = request->next;
             request_finish(comm, request, WEFT_OK);
@@ -155,10 +172,11 @@ static void active_fail(struct weft_comm *comm)
 /* Nothing moves: has it been so for long, or too long? Deadlines of requests behind the first come with their turn. */
 static void active_stalled(struct weft_comm *comm, uint64_t now_ns)
 {
-    struct weft_request *first = comm->active_first;
-    if (now_ns - comm->moved_ns >= STALL_NS && now_ns - comm->compared_ns >= STALL_NS) {
+    struct weft_request *first = comm->active_first, *numbered = first;
+    while (numbered && numbered->signature.sequence == 0) numbered = numbered->next;
+    if (numbered && now_ns - comm->moved_ns >= STALL_NS && now_ns - comm->compared_ns >= STALL_NS) {
         comm->compared_ns = now_ns;
-        control_stalled(comm->control, first->signature.sequence);
+        control_stalled(comm->control, numbered->signature.sequence);
     }
     if (now_ns >= first->deadline_ns && first->broken_since_ns == 0) request_late(comm, first);
 }

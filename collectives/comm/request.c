@@ -51,9 +51,43 @@ static void request_drive(struct weft_request *request)
     }
 }
 
+/* A group is complete when all its members are, and fails with the first that did. */
+static weft_status members_status(const struct weft_request *group)
+{
+    weft_status status = WEFT_OK;
+    for (const struct weft_request *member = group->members; member; member = member->group_next) {
+        weft_status of_member = request_status(member);
+        if (of_member == WEFT_IN_PROGRESS) return WEFT_IN_PROGRESS;
+        if (status == WEFT_OK) status = of_member;
+    }
+    return status;
+}
+
+static weft_status group_wait(weft_request **request)
+{
+    weft_status status = WEFT_OK;
+    while ((*request)->members) {
+        struct weft_request *member = (*request)->members;
+        (*request)->members = member->group_next;
+        weft_status of_member = weft_wait(&member);
+        if (status == WEFT_OK) status = of_member;
+    }
+    request_give_back(*request);
+    *request = NULL;
+    return status;
+}
+
+static weft_status group_test(weft_request **request)
+{
+    struct weft_comm *comm = (*request)->comm;
+    if (members_status(*request) == WEFT_IN_PROGRESS && !comm->progress.running) progress_turn(comm, clock_now_ns());
+    return members_status(*request) == WEFT_IN_PROGRESS ? WEFT_IN_PROGRESS : group_wait(request);
+}
+
 weft_status weft_wait(weft_request **request)
 {
     if (!request || !*request) return WEFT_INVALID_ARGUMENT;
+    if ((*request)->group) return group_wait(request);
     struct weft_comm *comm = (*request)->comm;
     if (request_status(*request) == WEFT_IN_PROGRESS) {
         if (comm->progress.running)
@@ -67,6 +101,7 @@ weft_status weft_wait(weft_request **request)
 weft_status weft_test(weft_request **request)
 {
     if (!request || !*request) return WEFT_INVALID_ARGUMENT;
+    if ((*request)->group) return group_test(request);
     struct weft_comm *comm = (*request)->comm;
     if (request_status(*request) == WEFT_IN_PROGRESS) {
         if (comm->progress.running) return WEFT_IN_PROGRESS;
@@ -76,18 +111,13 @@ weft_status weft_test(weft_request **request)
     return request_end(request);
 }
 
-weft_status request_post(struct weft_request *request, weft_request **out)
+void request_begin(struct weft_request *request)
 {
     struct weft_comm *comm = request->comm;
     atomic_store_explicit(&request->status, WEFT_IN_PROGRESS, memory_order_relaxed);
-    control_post(comm->control, &request->signature);
+    if (request->signature.sequence > 0) control_post(comm->control, &request->signature);
     if (comm->progress.running)
         progress_thread_post(comm, request);
     else
         progress_begin(comm, request);
-    if (out) {
-        *out = request;
-        return WEFT_OK;
-    }
-    return weft_wait(&request);
 }

@@ -130,8 +130,89 @@ WEFT_API weft_status weft_all_reduce(weft_comm *comm, const void *send, void *re
 WEFT_API weft_status weft_broadcast(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
                                     uint32_t root, const weft_call *call, weft_request **request);
 
+/**
+ * Combine as weft_all_reduce() does, for the root alone. Shape: @p count elements at @p send on every rank, and at
+ * @p recv on rank @p root, where in place means send == recv; elsewhere @p recv is not looked at. A rank's call completes
+ * when what it sent has been taken. Otherwise as weft_all_reduce().
+ */
+WEFT_API weft_status weft_reduce(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
+                                 weft_op op, uint32_t root, const weft_call *call, weft_request **request);
+
+/**
+ * Every rank's block to all. Shape: @p count elements at @p send; rank_count times as many at @p recv, where rank r's
+ * begin at r * count. In place when @p send is this rank's place in @p recv. Otherwise as weft_all_reduce().
+ */
+WEFT_API weft_status weft_all_gather(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
+                                     const weft_call *call, weft_request **request);
+
+/**
+ * Combine rank_count blocks, and leave block r with rank r. Shape: rank_count * @p count elements at @p send, @p count at
+ * @p recv. In place when @p recv is this rank's block of @p send. Otherwise as weft_all_reduce().
+ */
+WEFT_API weft_status weft_reduce_scatter(weft_comm *comm, const void *send, void *recv, uint64_t count,
+                                         weft_dtype dtype, weft_op op, const weft_call *call, weft_request **request);
+
+/**
+ * Every rank's block to the root. Shape: @p count elements at @p send; on rank @p root rank_count times as many at
+ * @p recv, in the order of the ranks. In place on the root when its @p send is its place in @p recv.
+ * Otherwise as weft_reduce().
+ */
+WEFT_API weft_status weft_gather(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
+                                 uint32_t root, const weft_call *call, weft_request **request);
+
+/**
+ * The root's block r to rank r. Shape: on rank @p root rank_count * @p count elements at @p send; @p count at @p recv. In
+ * place on the root when its @p recv is its own block of @p send. Otherwise as weft_reduce().
+ */
+WEFT_API weft_status weft_scatter(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
+                                  uint32_t root, const weft_call *call, weft_request **request);
+
+/**
+ * Rank i's block j to rank j, as its block i. Shape: rank_count * @p count elements at @p send and at @p recv. In place
+ * when send == recv. Otherwise as weft_all_reduce().
+ */
+WEFT_API weft_status weft_all_to_all(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
+                                     const weft_call *call, weft_request **request);
+
+/**
+ * The same with blocks of any sizes. Shape: rank_count counts and offsets each, in elements; what rank i sends to j has
+ * to be what j receives from i (else WEFT_MISMATCH). In place when send == recv and the counts and offsets of both sides
+ * are equal. The four arrays are read until the operation completes; blocks of @p recv must not overlap.
+ * Otherwise as weft_all_reduce().
+ */
+WEFT_API weft_status weft_all_to_allv(weft_comm *comm, const void *send, const uint64_t *send_counts,
+                                      const uint64_t *send_offsets, void *recv, const uint64_t *recv_counts,
+                                      const uint64_t *recv_offsets, weft_dtype dtype, const weft_call *call,
+                                      weft_request **request);
+
 /** No rank returns (or completes its request) before every rank has called. Otherwise as weft_all_reduce(). */
 WEFT_API weft_status weft_barrier(weft_comm *comm, const weft_call *call, weft_request **request);
+
+/**
+ * Send @p count elements to rank @p peer, which receives them with weft_recv(): messages between two ranks arrive in the
+ * order in which they were sent. Only these two call; count and type have to be equal at both ends (else WEFT_MISMATCH).
+ * Complete when the receiver has taken everything, so two ranks that both send first, blocking, wait for ever: use a
+ * group or requests. A rank may send to itself.
+ * Errors: as weft_all_reduce(). The algorithm can only be WEFT_ALGORITHM_DIRECT.
+ */
+WEFT_API weft_status weft_send(weft_comm *comm, const void *send, uint64_t count, weft_dtype dtype, uint32_t peer,
+                               const weft_call *call, weft_request **request);
+/** The other end. @p peer: the sender. Otherwise as weft_send(). */
+WEFT_API weft_status weft_recv(weft_comm *comm, void *recv, uint64_t count, weft_dtype dtype, uint32_t peer,
+                               const weft_call *call, weft_request **request);
+
+/**
+ * Keep the calls that follow, whose @p request has to be NULL, until weft_group_end() begins them together: none waits
+ * for another one of the group to be made. A call that is refused is not in it. Errors: WEFT_INVALID_STATE (there is an
+ * open group).
+ */
+WEFT_API weft_status weft_group_start(weft_comm *comm);
+/**
+ * Begin them, in the order in which they were called. @p request NULL blocks until all are complete; else *request stands
+ * for all of them. The status is that of the first one that failed. Deadlines count from here.
+ * Errors: WEFT_INVALID_STATE (no group is open), WEFT_OUT_OF_MEMORY (the group stays open).
+ */
+WEFT_API weft_status weft_group_end(weft_comm *comm, weft_request **request);
 
 /**
  * Has it completed? WEFT_OK: yes, and *request is freed and set to NULL. WEFT_IN_PROGRESS: not yet; progress was made.
