@@ -36,6 +36,7 @@ static void files_are_refused_by_name(void **state)
         {"{ \"name\": \"x\", \"gpus_per_node\": 8, \"remote_invbw\": 1 }\n", "a TACCL profile"},
         {"{ \"nnodes\": 2, \"intranode_sketch\": {} }\n", "a TACCL sketch"},
         {"ClusterName=c\nNodeName=n[1-4] CPUs=4\n", "a slurm.conf, which names nodes"},
+        {"# a picture\nswitches:\n  core:\n    switches:\n    - leaf\nblocks:\n- switch: leaf\n", "a topograph model"},
         {"=== ROCm System Management Interface ===\n", "what rocm-smi prints"},
         {"+------+\n| NVIDIA-SMI 535.54   Driver Version |\n", "what nvidia-smi prints of each GPU's state"},
         {"file\trepo\tpath\tlicence\na\tb\tc\td\n", "a table of tab-separated values"},

@@ -188,6 +188,8 @@ FOREIGN(taccl_sketch, "a TACCL sketch, which holds hints for a search and no mac
         contains(source, "\"intranode_sketch\""))
 FOREIGN(slurm_settings, "a slurm.conf, which names nodes and not what connects them (topology.conf is read)", SURE,
         has_line(source, "ClusterName=") || (has_line(source, "NodeName=") && has_line(source, "PartitionName=")))
+FOREIGN(topograph_model, "a topograph model, with which that tool's tests play a provider of machines", SURE,
+        has_line(source, "switches:") && has_line(source, "blocks:") && has_line(source, "- switch:"))
 FOREIGN(rocm_smi, "what rocm-smi prints (RCCL's topology XML is read)", SURE,
         contains(source, "ROCm System Management Interface"))
 FOREIGN(nvidia_smi_status, "what nvidia-smi prints of each GPU's state (nvidia-smi topo -m is read)", SURE,

@@ -40,6 +40,7 @@
     X(taccl_profile)                                                                                                   \
     X(taccl_sketch)                                                                                                    \
     X(slurm_settings)                                                                                                  \
+    X(topograph_model)                                                                                                 \
     X(rocm_smi)                                                                                                        \
     X(nvidia_smi_status)                                                                                               \
     X(table)                                                                                                           \
