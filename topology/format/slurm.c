@@ -10,7 +10,7 @@
 #include "base/hostlist.h"
 
 enum {
-    LISTED_MAX = 1 << 18, /* names in all lists of a file together: a few bytes could stand for 10^18 */
+    LISTED_MAX = 1 << 17, /* names in all lists of a file together: a few bytes could stand for 10^18 */
     LEVELS_MAX = 16       /* of blocks, as in Slurm */
 };
 
@@ -46,7 +46,7 @@ weft_status slurm_list_count(struct slurm *slurm, const char *text, struct place
     struct diagnostic why = {0};
     if (hostlist_count(text, count, &why)) return format_error(slurm->source, place, slurm->diagnostic, "%s", why.text);
     if (__builtin_add_overflow(slurm->listed, *count, &slurm->listed) || slurm->listed > LISTED_MAX)
-        return slurm_error(slurm, place, span_of(text), "no more than 262144 names in a file");
+        return slurm_error(slurm, place, span_of(text), "no more than 131072 names in a file");
     return WEFT_OK;
 }
 
