@@ -13,7 +13,11 @@
 
 #include "topology/discover/discover_internal.h"
 
-enum { TEXT_BYTES = 64, REASON_BYTES = 160 };
+/*
+ * A port may have a table of 1,024 addresses, of which the kernel fills the first free ones: after so many unused
+ * entries in a row nothing is expected any more.
+ */
+enum { TEXT_BYTES = 64, REASON_BYTES = 160, UNUSED_GIDS_MAX = 64 };
 
 /* A device while it is read; what its ports point to lives here until topology_set_rdma() has copied it. */
 struct reading {
@@ -135,9 +139,12 @@ static bool gids_read(const struct reading *reading, struct rdma_port *port, str
     texts->gids = calloc((size_t)count + 1, sizeof *texts->gids);
     texts->interfaces = calloc((size_t)count + 1, sizeof *texts->interfaces);
     bool enough = texts->gids && texts->interfaces;
-    for (int i = 0; i < count && enough; i++)
-        port->gid_count += gid_read(reading, port, entries[i]->d_name, &texts->gids[port->gid_count],
-                                    texts->interfaces[port->gid_count]);
+    for (int i = 0, unused = 0; i < count && enough && unused < UNUSED_GIDS_MAX; i++) {
+        bool used = gid_read(reading, port, entries[i]->d_name, &texts->gids[port->gid_count],
+                             texts->interfaces[port->gid_count]);
+        port->gid_count += used;
+        unused = used ? 0 : unused + 1;
+    }
     port->gids = texts->gids;
     entries_free(entries, count);
     return enough;
