@@ -41,6 +41,18 @@ static weft_status call_it(weft_comm *comm, const struct called *called, void *s
         return weft_all_reduce(comm, send, recv, called->count, called->dtype, called->op, &call, NULL);
     case WEFT_BROADCAST:
         return weft_broadcast(comm, send, recv, called->count, called->dtype, called->root, &call, NULL);
+    case WEFT_ALL_GATHER:
+        return weft_all_gather(comm, send, recv, called->count, called->dtype, &call, NULL);
+    case WEFT_REDUCE_SCATTER:
+        return weft_reduce_scatter(comm, send, recv, called->count, called->dtype, called->op, &call, NULL);
+    case WEFT_REDUCE:
+        return weft_reduce(comm, send, recv, called->count, called->dtype, called->op, called->root, &call, NULL);
+    case WEFT_GATHER:
+        return weft_gather(comm, send, recv, called->count, called->dtype, called->root, &call, NULL);
+    case WEFT_SCATTER:
+        return weft_scatter(comm, send, recv, called->count, called->dtype, called->root, &call, NULL);
+    case WEFT_ALL_TO_ALL:
+        return weft_all_to_all(comm, send, recv, called->count, called->dtype, &call, NULL);
     default:
         return weft_barrier(comm, &call, NULL);
     }
@@ -150,6 +162,25 @@ static void a_different_root_is_named(void **state)
     run_mismatch(3, usual, odd, true);
 }
 
+static void every_collective_is_compared(void **state)
+{
+    (void)state;
+    static const weft_collective all[] = {WEFT_ALL_GATHER, WEFT_REDUCE_SCATTER, WEFT_REDUCE,
+                                          WEFT_GATHER,     WEFT_SCATTER,        WEFT_ALL_TO_ALL};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        struct called usual = {all[i], 1000, WEFT_FLOAT32, WEFT_SUM, 0, 0}, odd = usual;
+        bool rooted = all[i] == WEFT_REDUCE || all[i] == WEFT_GATHER || all[i] == WEFT_SCATTER;
+        odd.count = 999;
+        run_mismatch(2, usual, odd, rooted);
+        odd = usual;
+        odd.collective = all[(i + 1) % 6];
+        run_mismatch(3, usual, odd, true);
+        odd = usual;
+        odd.root = 1;
+        if (rooted) run_mismatch(3, usual, odd, true);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +190,7 @@ int main(void)
         cmocka_unit_test(a_different_op_is_named),
         cmocka_unit_test(a_different_collective_is_named),
         cmocka_unit_test(a_different_root_is_named),
+        cmocka_unit_test(every_collective_is_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
