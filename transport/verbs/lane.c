@@ -163,7 +163,11 @@ static bool receives_post(struct verbs_lane *lane, const uint16_t *slots, uint32
                                            .sg_list = &pieces[i],
                                            .num_sge = 1};
     }
-    if (ibv_post_recv(lane->qp, requests, &bad) != 0) return false;
+    const int error = ibv_post_recv(lane->qp, requests, &bad);
+    if (error) {
+        errno = error;
+        return false;
+    }
     lane->receives += count;
     return true;
 }
@@ -180,13 +184,22 @@ bool verbs_lane_post_receives(struct verbs_lane *lane)
     return true;
 }
 
+/* The device may have said why: that comes first, and then the rail has failed already. */
+static void post_failed(struct verbs_lane *lane, const char *what, int error)
+{
+    struct verbs_port *port = lane_rail(lane)->port;
+
+    verbs_device_take_events(port->device);
+    verbs_port_check(port);
+    verbs_rail_fail(lane->connection, lane->rail, "%s cannot be posted: %s", what, strerror(error));
+}
+
 static void repost(struct verbs_lane *lane)
 {
     const uint32_t count = lane->repost_count;
 
     lane->repost_count = 0;
-    if (count && !receives_post(lane, lane->repost, count))
-        verbs_rail_fail(lane->connection, lane->rail, "receives cannot be posted: %s", strerror(errno));
+    if (count && !receives_post(lane, lane->repost, count)) post_failed(lane, "receives", errno);
 }
 
 /* ---- Sends ---- */
@@ -352,7 +365,7 @@ static void batch_post(struct batch *batch, struct verbs_lane *lane)
     if ((batch->staged || lane->posted - lane->signalled >= half) && !(last->send_flags & IBV_SEND_SIGNALED))
         request_signal(lane, last, lane->posted);
     const int error = ibv_post_send(lane->qp, batch->requests, &bad);
-    if (error) verbs_rail_fail(lane->connection, lane->rail, "requests cannot be posted: %s", strerror(error));
+    if (error) post_failed(lane, "requests", error);
 }
 
 /* False: this was all there is for now. */

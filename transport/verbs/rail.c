@@ -228,6 +228,7 @@ weft_status verbs_rail_told(struct verbs_connection *connection, const struct wi
         rail->peer_ready = true;
     } else {
         rail->peer_down = true;
+        (void)verbs_queues_poll(rail->port); /* what this side's device says of it comes first */
         verbs_rail_fail(connection, said->rail, "the peer took it out");
     }
     verbs_rail_advance(connection, said->rail);
