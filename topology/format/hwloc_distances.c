@@ -69,7 +69,7 @@ static weft_status words_each(struct matrix *matrix, const struct xml_element *e
 }
 
 /* Megabytes per second. What stands in one cell is one way. */
-static void links_add(const struct matrix *matrix, enum link_kind kind)
+static weft_status links_add(const struct matrix *matrix, enum link_kind kind)
 {
     weft_topology *topology = matrix->file->topology;
     for (uint32_t i = 0; i < matrix->count; i++) {
@@ -82,9 +82,16 @@ static void links_add(const struct matrix *matrix, enum link_kind kind)
                                                .to = matrix->nodes[j],
                                                .bandwidth = {(double)there * 1e6, FIGURE_FILE},
                                                .reverse_bandwidth = {(double)back * 1e6, FIGURE_FILE}};
-            topology_add_link(topology, &link);
+            struct diagnostic found = {0};
+            uint32_t index = topology_add_link(topology, &link);
+            if (index == TOPOLOGY_NONE) return hwloc_no_memory(matrix->file);
+            weft_status status = topology_check_link(topology, index, &found);
+            if (status)
+                return format_error(matrix->file->source, matrix->element->place, matrix->file->diagnostic, "%s",
+                                    found.text);
         }
     }
+    return WEFT_OK;
 }
 
 static weft_status distances_add(const struct matrix *matrix)
@@ -110,14 +117,8 @@ static weft_status matrix_use(const struct matrix *matrix)
                       matrix->element->place.line, matrix->name, matrix->missing_count);
         return WEFT_OK;
     }
-    if (strcmp(matrix->name, "NVLinkBandwidth") == 0) {
-        links_add(matrix, LINK_NVLINK);
-        return WEFT_OK;
-    }
-    if (strcmp(matrix->name, "XGMIBandwidth") == 0) {
-        links_add(matrix, LINK_XGMI);
-        return WEFT_OK;
-    }
+    if (strcmp(matrix->name, "NVLinkBandwidth") == 0) return links_add(matrix, LINK_NVLINK);
+    if (strcmp(matrix->name, "XGMIBandwidth") == 0) return links_add(matrix, LINK_XGMI);
     return distances_add(matrix);
 }
 

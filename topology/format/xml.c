@@ -169,23 +169,31 @@ bool xml_is(const struct xml_element *element, const char *name)
     return strcmp(element->name, name) == 0;
 }
 
+/* What ends the markup at @p at, which begins with "<" and is no element. NULL: it is an element. */
+static const char *markup_end(const char *at, size_t size)
+{
+    if (at[1] == '?') return "?>";
+    if (at[1] != '!') return NULL;
+    if (size >= 4 && memcmp(at, "<!--", 4) == 0) return "-->";
+    const char *close = memchr(at, '>', size), *inside = memchr(at, '[', size);
+    return close && inside && inside < close ? "]>" : ">"; /* a document type with declarations of its own */
+}
+
 bool xml_root_is(const struct format_source *source, const char *name)
 {
     const char *at = (const char *)source->bytes, *end = at + source->size;
     if (end - at >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0) at += 3; /* a byte order mark */
     for (;;) {
-        while (at < end && strchr(" \t\r\n", *at) && *at) at++;
+        while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n')) at++;
         if (end - at < 2 || *at != '<') return false;
-        const char *close = at[1] == '?'                                  ? "?>"
-                            : end - at >= 4 && memcmp(at, "<!--", 4) == 0 ? "-->"
-                            : at[1] == '!'                                ? ">"
-                                                                          : NULL;
+        const char *close = markup_end(at, (size_t)(end - at));
         if (!close) break;
         at = memmem(at, (size_t)(end - at), close, strlen(close));
         if (!at) return false;
         at += strlen(close);
     }
     size_t length = strlen(name);
-    return (size_t)(end - at) > length + 1 && memcmp(at + 1, name, length) == 0 &&
-           strchr(" \t\r\n/>", at[1 + length]) && at[1 + length];
+    if ((size_t)(end - at) < length + 2 || memcmp(at + 1, name, length) != 0) return false;
+    char behind = at[length + 1];
+    return behind == ' ' || behind == '\t' || behind == '\r' || behind == '\n' || behind == '/' || behind == '>';
 }

@@ -31,6 +31,6 @@ weft_status xml_unsigned(const struct format_source *source, const struct xml_el
                          uint64_t most, uint64_t *value, struct diagnostic *diagnostic);
 bool xml_is(const struct xml_element *element, const char *name);
 
-/* How sure an XML document is to have this root element, looking past declaration, comments and document type. */
+/* Is this the name of the root element, behind the declaration, comments and the document type? */
 bool xml_root_is(const struct format_source *source, const char *name);
 #endif
