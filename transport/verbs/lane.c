@@ -437,27 +437,46 @@ void verbs_item_release(void *context, struct ledger_item *item)
     item->staged = NULL;
 }
 
+static const char *note_wrong(const struct ledger_note *note)
+{
+    switch (note->kind) {
+    case LEDGER_STRIPED:
+        return "speaks of a striped put that cannot be, or sends more than it has credits for";
+    case LEDGER_FRAGMENT:
+        return "sends a fragment of a striped put that cannot be";
+    case LEDGER_SYNC:
+        return "wants to wait for what it has never sent";
+    default:
+        return "sends more than it has credits for";
+    }
+}
+
+static weft_status message_take(struct verbs_lane *lane, const struct wire_message *message, const char **reason)
+{
+    struct verbs_connection *connection = lane->connection;
+
+    if (message->is_credit) {
+        *reason = "returns credits that it was not given";
+        return outbox_credit(&connection->outbox, lane->index, message->credit.messages, message->credit.notes,
+                             message->credit.stripes);
+    }
+    *reason = note_wrong(&message->note);
+    return inbox_receive(&connection->inbox, lane->index, &message->note);
+}
+
 static void receive_take(struct verbs_lane *lane, const struct ibv_wc *completion, uint32_t slot)
 {
     struct verbs_connection *connection = lane->connection;
-    const char *reason = "sends what it has no credit for";
-    struct ledger_note note = {.kind = LEDGER_NOTIFY};
-    struct wire_message message;
-    weft_status status = WEFT_OK;
+    struct wire_message message = {.note = {.kind = LEDGER_NOTIFY}};
+    const char *reason = "sends a message of another size";
+    weft_status status = WEFT_PROTOCOL_ERROR;
 
     if (completion->opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
-        note.tag = ntohl(completion->imm_data);
-        status = inbox_receive(&connection->inbox, lane->index, &note);
-    } else if (completion->byte_len != WIRE_MESSAGE_BYTES) {
-        status = WEFT_PROTOCOL_ERROR;
-        reason = "sends a message of another size";
-    } else {
+        message.note.tag = ntohl(completion->imm_data);
+        status = message_take(lane, &message, &reason);
+    } else if (completion->byte_len == WIRE_MESSAGE_BYTES) {
         status = wire_message_decode(message_buffer(lane, slot), &message, &reason);
-        if (status == WEFT_OK && message.is_credit)
-            status = outbox_credit(&connection->outbox, lane->index, message.credit.messages, message.credit.notes,
-                                   message.credit.stripes);
-        else if (status == WEFT_OK)
-            status = inbox_receive(&connection->inbox, lane->index, &message.note);
+        if (status == WEFT_OK) status = message_take(lane, &message, &reason);
     }
     if (status != WEFT_OK) {
         verbs_connection_refuse(connection, status, reason);
