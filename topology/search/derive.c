@@ -114,7 +114,7 @@ static uint32_t component(uint32_t *parent, uint32_t node)
     return node;
 }
 
-/* A host is layered if NVLINK joins all its ranks: PCI then is for what goes to and comes from the network. */
+/* A host is layered if NVLink or xGMI joins all its ranks: PCI then is for what goes to and comes from the network. */
 static weft_status find_layered_hosts(struct derivation *d)
 {
     const weft_topology *topology = d->topology;
@@ -129,7 +129,7 @@ static weft_status find_layered_hosts(struct derivation *d)
     for (uint32_t node = 0; node < topology->node_count; node++) parent[node] = node, first[node] = TOPOLOGY_NONE;
     for (uint32_t i = 0; i < topology->link_count; i++) {
         const struct topology_link *link = &topology->links[i];
-        if (link->kind == LINK_NVLINK && d->role[link->from] != ROLE_ABSENT && d->role[link->to] != ROLE_ABSENT)
+        if (derive_joins_gpus(topology, link) && d->role[link->from] != ROLE_ABSENT && d->role[link->to] != ROLE_ABSENT)
             parent[component(parent, link->from)] = component(parent, link->to);
     }
     for (uint32_t node = 0; node < topology->node_count; node++)
@@ -187,7 +187,7 @@ static void add_direction(struct derivation *d, uint32_t index, bool reversed)
     if (figure.source != FIGURE_UNKNOWN && !(figure.value > 0)) return;
     struct flow_sketch_arc arc = {
         .hop = SEARCH_HOP(index, reversed), .capacity = arc_capacity(d, from, to, link, figure), .kind = link->kind};
-    if (link->kind == LINK_NVLINK || link->kind == LINK_NETWORK) {
+    if (derive_joins_gpus(d->topology, link) || link->kind == LINK_NETWORK) {
         arc.from = sketch_node(d, from, true); /* leaving a NIC is on the way out, entering one on the way in */
         arc.to = sketch_node(d, to, false);
         flow_sketch_add(&d->sketch, arc);
@@ -311,7 +311,7 @@ static weft_status derive(struct derivation *d, const struct search_request *req
                         "other at its port's bandwidth");
     if (d->restricted)
         flow_graph_note(graph, arena,
-                        "where NVLink joins the GPUs of a host, PCI carries only what goes to and comes "
+                        "where NVLink or xGMI joins the GPUs of a host, PCI carries only what goes to and comes "
                         "from the network, by each GPU's nearest NICs");
     return check_reach(d, graph, diagnostic);
 }

@@ -22,7 +22,7 @@ struct derivation {
     uint32_t *alias;    /* the node that it is one with */
     uint32_t *host_of;
     uint32_t *host_ranks; /* by host: how many ranks */
-    bool *layered;        /* by host: NVLINK joins its ranks */
+    bool *layered;        /* by host: links among GPUs join its ranks */
     bool *has_network;    /* by node: a NETWORK link, seen or not */
     uint8_t *use;         /* by hop */
     uint32_t *rank_nodes;
@@ -30,6 +30,14 @@ struct derivation {
     bool ranks_are_hosts, unseen_network, restricted;
     struct flow_sketch sketch;
 };
+
+/* NVLink or xGMI among GPUs and NVSwitches; what leads from a GPU to its package is a way to the network like PCI. */
+static inline bool derive_joins_gpus(const weft_topology *topology, const struct topology_link *link)
+{
+    if (link->kind != LINK_NVLINK && link->kind != LINK_XGMI) return false;
+    enum node_kind from = topology->nodes[link->from].kind, to = topology->nodes[link->to].kind;
+    return (from == NODE_GPU || from == NODE_NVSWITCH) && (to == NODE_GPU || to == NODE_NVSWITCH);
+}
 
 /* Fill d->use for all layered hosts. WEFT_OUT_OF_MEMORY. */
 weft_status derive_layers(struct derivation *d);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hosts in which NVLINK joins all ranks: PCI carries only what goes out to the network and what comes in from it.
+ * Hosts in which NVLink or xGMI joins all ranks: PCI carries only what goes out to the network and what comes in from
+ * it.
  *
  * A rank uses the NICs nearest to it (fewest links, crossing processors last) over shortest paths, as NCCL and the
  * drivers do; the other NICs it reaches through its peers. So no direction of a link serves both ways: if u -> v were
@@ -42,7 +43,7 @@ static uint32_t neighbour(const struct derivation *d, uint32_t node, uint32_t li
     const weft_topology *topology = d->topology;
     const struct topology_link *link = &topology->links[link_index];
     uint32_t other = link->from == node ? link->to : link->from;
-    if (link->kind == LINK_NVLINK || link->kind == LINK_NETWORK || d->host_of[other] != d->host_of[node])
+    if (derive_joins_gpus(topology, link) || link->kind == LINK_NETWORK || d->host_of[other] != d->host_of[node])
         return TOPOLOGY_NONE;
     if (d->role[other] == ROLE_ABSENT || topology->nodes[other].kind == NODE_NVSWITCH) return TOPOLOGY_NONE;
     *weight = is_processor(topology, node) || is_processor(topology, other) ? PROCESSOR_LINK : 1;

@@ -16,6 +16,7 @@ struct threading {
     struct cluster *cluster;
     struct search_context *context;
     struct ring_set local; /* of one host */
+    uint32_t ring_count;   /* of them, from the first, that lanes may follow */
     uint64_t *load;        /* by hop: how many rings */
     uint32_t *leaving;     /* by local rank: lanes that leave a host by it */
     struct hop_list arcs;
@@ -35,7 +36,7 @@ static uint32_t place_in(const uint32_t *order, uint32_t rank)
 static void local_order(struct threading *t, uint32_t lane, uint32_t *order)
 {
     const struct search_hosts *hosts = &t->context->result->hosts;
-    uint32_t count = t->cluster->host_ranks, rings = t->local.count, best = 0, least = UINT32_MAX;
+    uint32_t count = t->cluster->host_ranks, rings = t->ring_count, best = 0, least = UINT32_MAX;
     uint32_t entry = hosts->lane_count ? hosts->index_of_rank[hosts->lanes[lane].rank] : 0;
     for (uint32_t i = 0; i < rings; i++) {
         const uint32_t *ring = t->local.rings[(lane + i) % rings].order;
@@ -96,7 +97,7 @@ static bool thread_lane(struct threading *t, uint32_t lane, struct ring_set *set
 }
 
 /* All rings at the rate that the fullest arc allows. */
-static void weigh(const struct threading *t, struct ring_set *set)
+static struct rational weigh(const struct threading *t, struct ring_set *set)
 {
     const struct search_flow_graph *graph = t->context->graph;
     struct rational rate = {UINT64_MAX, 1};
@@ -106,6 +107,27 @@ static void weigh(const struct threading *t, struct ring_set *set)
     }
     set->denominator = rate.denominator;
     for (uint32_t i = 0; i < set->count; i++) set->rings[i].weight = rate.numerator;
+    return rate;
+}
+
+/* Rings for all lanes over the first @p ring_count local rings, if they are faster than @p best. */
+static void thread_all(struct threading *t, uint32_t ring_count, uint32_t lanes, struct rational *best,
+                       struct ring_set *kept)
+{
+    struct ring_set set = {.rank_count = t->context->graph->rank_count};
+    t->ring_count = ring_count;
+    memset(t->load, 0, t->context->graph->hop_count * sizeof *t->load);
+    memset(t->leaving, 0, t->cluster->host_ranks * sizeof *t->leaving);
+    for (uint32_t lane = 0; lane < lanes && !t->context->failed; lane++)
+        if (!thread_lane(t, lane, &set)) break;
+    struct rational rate = set.count == lanes ? weigh(t, &set) : (struct rational){0, 1};
+    if (rational_compare(rate, *best) > 0) {
+        struct ring_set slower = *kept;
+        *kept = set;
+        set = slower;
+        *best = rate;
+    }
+    ring_set_free(&set);
 }
 
 weft_status lift_rings(struct search_context *context)
@@ -117,18 +139,18 @@ weft_status lift_rings(struct search_context *context)
         struct threading t = {.cluster = &cluster, .context = context, .local = {.rank_count = cluster.host_ranks}};
         struct ring_set set = {.rank_count = context->graph->rank_count};
         struct search_context host = {.graph = &cluster.local, .budget = context->budget};
+        struct rational best = {0, 1};
         uint32_t lanes = result->hosts.lane_count;
         if (cluster.host_ranks > 1) rings_disjoint(&host, 0, 0, &t.local);
         t.leaving = calloc(cluster.host_ranks + 1u, sizeof *t.leaving);
         t.load = calloc(context->graph->hop_count + 1u, sizeof *t.load);
         context->failed |= !t.load || !t.leaving || host.failed;
         if (lanes == 0 || lanes > 64) lanes = 1;
-        for (uint32_t lane = 0; lane < lanes && !context->failed; lane++)
-            if (!thread_lane(&t, lane, &set)) break;
-        if (!context->failed && set.count == lanes) {
-            weigh(&t, &set);
-            rings_realize(context, &set, &result->rings);
-        }
+        /* Behind switches any order will do, and a single one has all lanes leave by different ranks; where links are
+         * direct, different rings keep out of one another's way. */
+        if (!context->failed) thread_all(&t, t.local.count > 0, lanes, &best, &set);
+        if (!context->failed && t.local.count > 1) thread_all(&t, t.local.count, lanes, &best, &set);
+        if (!context->failed && set.count) rings_realize(context, &set, &result->rings);
         ring_set_free(&set);
         ring_set_free(&t.local);
         free(t.load);

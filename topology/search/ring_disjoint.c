@@ -14,6 +14,7 @@
 #define STEPS_PER_START 4000u
 #define STARTS_PER_COUNT 300u
 #define STEPS_IN_ALL 300000u
+#define MOST_RINGS 64u
 #define MOST_WIDTHS 6u
 
 struct weave {
@@ -30,7 +31,6 @@ struct weave {
     uint32_t *via, *length, *queue; /* of one breadth-first search */
     uint64_t *keys;
     struct random random;
-    int64_t unit;        /* of every ring's width, the narrowest arc's */
     uint64_t steps_left; /* of all searches together */
     bool expired;
 };
@@ -215,7 +215,7 @@ static uint32_t count_limit(struct weave *w, int64_t width)
         memcpy(units.arcs, w->graph->arcs, units.arc_count * sizeof *units.arcs);
         for (uint32_t i = 0; i < units.arc_count; i++) units.arcs[i].capacity /= width;
         if (!bound_pair(&units, w->context->budget, &scratch, &cut) && rational_valid(cut.rate))
-            count = cut.capacity > 64 ? 64 : (uint32_t)cut.capacity;
+            count = cut.capacity > MOST_RINGS ? 0 : (uint32_t)cut.capacity; /* that many are no use to anyone */
     }
     arena_free(&scratch);
     return count;
@@ -238,7 +238,7 @@ static bool try_width(struct weave *w, int64_t width, double most, uint64_t *tot
             if (!weave(w, start + 1)) continue;
             ok = keep_rings(w, (uint64_t)width, set);
             *total = count * (uint64_t)width;
-            set->optimal = most > 0 && (double)*total + (double)w->unit > most * (1 + 1e-6);
+            set->optimal = most > 0 && (double)*total + 1 > most * (1 + 1e-6); /* widths are whole */
         }
     }
 done:
@@ -255,22 +255,19 @@ static int narrowest_first(const void *left, const void *right)
 bool rings_disjoint(struct search_context *context, double most, uint64_t at_least, struct ring_set *set)
 {
     const struct search_flow_graph *graph = context->graph;
-    int64_t *all = malloc((graph->arc_count + 1u) * sizeof *all), widths[MOST_WIDTHS];
+    int64_t *all = malloc((graph->arc_count + 1u) * sizeof *all), widths[MOST_WIDTHS] = {1};
     if (!all) return false;
     for (uint32_t i = 0; i < graph->arc_count; i++) all[i] = graph->arcs[i].capacity;
     qsort(all, graph->arc_count, sizeof *all, narrowest_first);
-    uint32_t count = 0; /* distinct ones */
+    uint32_t count = 1; /* the unit, and what arcs have */
     for (uint32_t i = 0; i < graph->arc_count && count < MOST_WIDTHS; i++)
-        if (count == 0 || widths[count - 1] != all[i]) widths[count++] = all[i];
+        if (widths[count - 1] != all[i]) widths[count++] = all[i];
     free(all);
     uint64_t total = at_least;
     bool ok = true, expired = false;
     for (uint32_t i = count; i-- > 0 && ok && !expired;) { /* of equal totals the fewest, widest rings */
-        struct weave w = {.context = context,
-                          .graph = graph,
-                          .rank_count = graph->rank_count,
-                          .steps_left = STEPS_IN_ALL,
-                          .unit = widths[0]};
+        struct weave w = {
+            .context = context, .graph = graph, .rank_count = graph->rank_count, .steps_left = STEPS_IN_ALL};
         ok = try_width(&w, widths[i], most, &total, set);
         expired = w.expired;
     }
