@@ -246,6 +246,8 @@ static void damage_is_found(void **state)
         {"Ca 1 \"H-10\" # \"one\"\n", "expected H- and 16 hexadecimal digits"},
         {"Ca 1 \"S-0000000000000010\" # \"one\"\n", "expected H- and 16 hexadecimal digits"},
         {"\n[1] \"S-00000000000000a0\"[1]\n", "expected the record of the node that it belongs to first"},
+        {"Switch 256 \"S-00000000000000b0\" # \"b\" base port 0 lid 1 lmc 0\n", "expected how many ports it has"},
+        {"Ca\n", "the line ends here; expected how many ports"},
         {"something else\n", "found 'something else'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

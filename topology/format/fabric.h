@@ -95,7 +95,8 @@ void fabric_rate_name(struct fabric_rate rate, char name[24]);
 /* Each way; unknown where the rate is. */
 struct figure fabric_rate_bandwidth(struct fabric_rate rate);
 /* The lines that both formats share: fabric_text.c. */
-/* Does it begin like a node's record, as in 'Switch 24 "'? */
+/* Is its first word that of a node's record ("Switch")? And does all of it begin like one, as in 'Switch 24 "'? */
+bool fabric_has_kind(struct span line);
 bool fabric_is_header(struct span line);
 /* Kind, port count, id and description of @p line, the walk's current one; the other fields are left alone. */
 weft_status fabric_header_read(const struct fabric *fabric, const struct line_walk *walk, struct span line,

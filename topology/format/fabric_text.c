@@ -110,6 +110,13 @@ static bool kind_take(struct cursor *cursor, enum fabric_kind *kind)
     return false;
 }
 
+bool fabric_has_kind(struct span line)
+{
+    struct cursor cursor = {line.at, line.at + line.size};
+    enum fabric_kind kind;
+    return kind_take(&cursor, &kind);
+}
+
 bool fabric_is_header(struct span line)
 {
     struct cursor cursor = {line.at, line.at + line.size};

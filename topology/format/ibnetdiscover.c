@@ -127,7 +127,7 @@ static weft_status line_take(struct parser *parser, struct span line)
         parser->node = TOPOLOGY_NONE;
         return status;
     }
-    if (fabric_is_header(line)) return header_take(parser, line);
+    if (fabric_has_kind(line)) return header_take(parser, line);
     if (is_heading(line)) return WEFT_OK;
     if (is_message(line)) {
         topology_note(parser->fabric.topology, "line %u is a message, the fabric may lack a part: %.*s",
