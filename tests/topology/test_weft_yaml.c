@@ -171,10 +171,29 @@ static void many_equal_hosts_are_short_and_written_once(void **state)
 
 static const char *random_name(struct random *random, char name[40])
 {
-    static const char *const words[] = {
-        "0",  "1",   "gpu0",   "a b",          " x ", "we[ird]", "comma,", "q\"uote",  "back\\slash",
-        "ä",  "n07", "n[0-3]", "0000:01:00.0", "#",   "- -",     "~",      "colon: x", "host",
-        "\xf0\x9f\x98\x80", "{}",  "'",      "\xc2\xa0",         "?"};
+    static const char *const words[] = {"0",
+                                        "1",
+                                        "gpu0",
+                                        "a b",
+                                        " x ",
+                                        "we[ird]",
+                                        "comma,",
+                                        "q\"uote",
+                                        "back\\slash",
+                                        "ä",
+                                        "n07",
+                                        "n[0-3]",
+                                        "0000:01:00.0",
+                                        "#",
+                                        "- -",
+                                        "~",
+                                        "colon: x",
+                                        "host",
+                                        "\xf0\x9f\x98\x80",
+                                        "{}",
+                                        "'",
+                                        "\xc2\xa0",
+                                        "?"};
     snprintf(name, 40, "%s%s", words[random_below(random, sizeof words / sizeof *words)],
              random_below(random, 2) ? "" : words[random_below(random, sizeof words / sizeof *words)]);
     return name;
@@ -370,6 +389,24 @@ static void mistakes_are_named_with_their_place(void **state)
     }
 }
 
+/* Devices may call themselves anything; ibnetdiscover copies it. */
+static void what_is_no_text_is_shown_as_question_marks(void **state)
+{
+    (void)state;
+    static const char fabric[] =
+        "Ca 1 \"H-0000000000000001\" # \"a\xff\x9a\x8e\xc4\x91\x01\xe0\x80\x80z\"\n[1] \"S-0000000000000002\"[1]\n"
+        "\nSwitch 1 \"S-0000000000000002\" # \"leaf\"\n[1] \"H-0000000000000001\"[1]\n";
+    char error[256] = "";
+    weft_topology *topology = NULL;
+    if (weft_topology_parse("fabric", fabric, strlen(fabric), &topology, error)) fail_msg("refused: %s", error);
+    bool found = false;
+    for (uint32_t i = 0; i < topology->node_count; i++)
+        found |= strstr(topology->nodes[i].name, "a???\xc4\x91????z") != NULL;
+    assert_true(found);
+    written_and_read_back(topology, NULL);
+    weft_topology_destroy(topology);
+}
+
 static void figures_have_units_and_sources(void **state)
 {
     (void)state;
@@ -426,6 +463,7 @@ int main(void)
         cmocka_unit_test(many_equal_hosts_are_short_and_written_once),
         cmocka_unit_test(any_topology_reads_back_equal),
         cmocka_unit_test(mistakes_are_named_with_their_place),
+        cmocka_unit_test(what_is_no_text_is_shown_as_question_marks),
         cmocka_unit_test(figures_have_units_and_sources),
         cmocka_unit_test(a_hash_tells_topologies_apart),
     };

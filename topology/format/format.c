@@ -46,6 +46,7 @@ static const char *readable_titles(char *titles, size_t size)
 static size_t character_size(const unsigned char *at)
 {
     if (at[0] < 0x80) return at[0] >= 0x20 && at[0] != 0x7f ? 1 : 0;
+    if (at[0] < 0xc0) return 0; /* goes on with a character that did not begin */
     size_t size = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
     uint32_t code = at[0] & (0x7fu >> size);
     for (size_t i = 1; i < size; i++) {
