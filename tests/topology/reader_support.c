@@ -128,9 +128,10 @@ bool has_note(const weft_topology *topology, const char *words)
     return false;
 }
 
-void cut_everywhere(const char *path)
+uint32_t cut_everywhere(const char *path)
 {
     size_t size;
+    uint32_t read = 0;
     uint8_t *bytes = file_bytes(path, &size);
     weft_topology *whole = NULL;
     struct diagnostic diagnostic = {0};
@@ -146,6 +147,7 @@ void cut_everywhere(const char *path)
             assert_true(diagnostic.text[0] != '\0');
             continue;
         }
+        read++;
         weft_topology_counts counts = counts_of(topology);
         assert_true(counts.hosts <= most.hosts && counts.gpus <= most.gpus && counts.nics <= most.nics);
         assert_true(counts.switches <= most.switches && counts.links <= most.links);
@@ -153,4 +155,5 @@ void cut_everywhere(const char *path)
     }
     weft_topology_destroy(whole);
     free(bytes);
+    return read;
 }

@@ -27,7 +27,7 @@ bool has_note(const weft_topology *topology, const char *words);
 
 /*
  * Cut the file at every 64th of its length: what is left is read or refused, never half of it taken silently for more
- * than it says: no more of anything than in the whole.
+ * than it says: no more of anything than in the whole. Returns how many of the 64 were read.
  */
-void cut_everywhere(const char *path);
+uint32_t cut_everywhere(const char *path);
 #endif

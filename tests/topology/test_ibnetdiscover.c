@@ -43,7 +43,8 @@ static void fabrics_are_read_whole(void **state)
         weft_topology *topology = must_read_file("ibnetdiscover", path);
         expect_counts(topology, cases[i].counts);
         weft_topology_destroy(topology);
-        cut_everywhere(path);
+        /* Some cable lacks its other end, but for the one cut that ends before the first. */
+        assert_true(cut_everywhere(path) <= 1);
     }
 }
 
