@@ -23,7 +23,7 @@
       "longest wait for a live rank that has not arrived")                                                             \
     X(keepalive_ns, WEFT_KEEPALIVE, T, "10s", 100 * NS_PER_MS, 3600 * NS_PER_S,                                        \
       "silence on a control connection after which its rank counts as failed")                                         \
-    X(algorithm, WEFT_ALGORITHM, C, "auto", algorithms, 0, "algorithm for every operation that names none")            \
+    X(algorithm, WEFT_ALGORITHM, C, "auto", algorithms, 0, "algorithm where a call names none")                        \
     X(port, WEFT_PORT, U, "0", 0, 65535, "port of rank 0 at MASTER_ADDR; 0 means MASTER_PORT + 1")                     \
     X(key_file, WEFT_KEY_FILE, S, "", 0, 0, "file of mode 600 with the job's key, 64 hexadecimal digits")              \
     X(insecure, WEFT_INSECURE, B, "0", 0, 1, "let ranks meet without a key where the launcher has none for them")      \

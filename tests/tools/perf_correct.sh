@@ -24,6 +24,22 @@ done
 for root in 0 2; do
   right broadcast --ranks 3 --root $root -b 4 -e 1M -f 16 --iters 3
 done
+# Every collective, whatever algorithm suits its size, over either transport; blocks that are no power of two.
+for collective in reduce_scatter all_gather reduce gather scatter all_to_all all_to_allv send_recv; do
+  for transport in shm tcp; do
+    right $collective --ranks 3 --transport $transport -b 12 -e 1M -f 37 --iters 2
+  done
+done
+for root in 1 2; do
+  for collective in reduce gather scatter; do
+    right $collective --ranks 3 --root $root -b 24 -e 100K -f 50 --iters 2
+  done
+done
+for collective in reduce_scatter reduce; do
+  for dtype in float16 float8_e4m3 int64; do
+    right $collective --ranks 3 --dtype $dtype --op avg -b 1000 -e 10000 -f 10 --iters 2
+  done
+done
 for dtype in float32 float64 float16 bfloat16 float8_e4m3 float8_e5m2 int8 uint8 int32 uint32 int64 uint64; do
   for op in sum prod min max avg premul_sum; do
     right all_reduce --ranks 3 --dtype $dtype --op $op -b 1000 -e 100000 -f 10 --iters 2

@@ -193,16 +193,32 @@ static void every_wrong_element_is_counted(void **state)
     struct pattern pattern;
     assert_int_equal(pattern_create(&pattern, &options, 0, 2), 0);
     int32_t *buffer = calloc(COUNT, sizeof *buffer);
-    pattern_fill_input(&pattern, buffer, COUNT);
-    assert_int_equal(pattern_count_wrong(&pattern, buffer, COUNT), 0);
+    pattern_fill_input(&pattern, buffer, 0, COUNT);
+    assert_int_equal(pattern_count_wrong(&pattern, buffer, 0, COUNT), 0);
     buffer[0]++;
     buffer[PERIOD] ^= 1;
     buffer[COUNT - 1] = INT32_MIN;
-    assert_int_equal(pattern_count_wrong(&pattern, buffer, COUNT), 3);
-    assert_int_equal(pattern_count_wrong(&pattern, buffer, COUNT - 1), 2);
-    pattern_fill_poison(&pattern, buffer, COUNT);
-    assert_int_equal(pattern_count_wrong(&pattern, buffer, COUNT), COUNT);
-    assert_int_equal(pattern_count_wrong(&pattern, buffer, 0), 0);
+    assert_int_equal(pattern_count_wrong(&pattern, buffer, 0, COUNT), 3);
+    assert_int_equal(pattern_count_wrong(&pattern, buffer, 0, COUNT - 1), 2);
+    pattern_fill_poison(&pattern, buffer, 0, COUNT);
+    assert_int_equal(pattern_count_wrong(&pattern, buffer, 0, COUNT), COUNT);
+    assert_int_equal(pattern_count_wrong(&pattern, buffer, 0, 0), 0);
+    free(buffer);
+    pattern_destroy(&pattern);
+}
+
+static void a_block_of_another_place_is_wrong(void **state)
+{
+    (void)state;
+    enum { BLOCK = 5000 };
+    struct perf_options options = {.collective = WEFT_ALL_GATHER, .dtype = WEFT_INT64};
+    struct pattern pattern;
+    assert_int_equal(pattern_create(&pattern, &options, 1, 3), 0);
+    int64_t *buffer = calloc(3 * BLOCK, sizeof *buffer);
+    for (uint64_t rank = 0; rank < 3; rank++) pattern_fill_input(&pattern, buffer + rank * BLOCK, rank * BLOCK, BLOCK);
+    assert_int_equal(pattern_count_wrong(&pattern, buffer, 0, 3 * BLOCK), 0);
+    pattern_fill_input(&pattern, buffer + BLOCK, 2 * BLOCK, BLOCK);
+    assert_true(pattern_count_wrong(&pattern, buffer, 0, 3 * BLOCK) > BLOCK / 2);
     free(buffer);
     pattern_destroy(&pattern);
 }
@@ -215,9 +231,9 @@ static void data_at_a_wrong_place_is_wrong(void **state)
     struct pattern pattern;
     assert_int_equal(pattern_create(&pattern, &options, 0, 2), 0);
     float *buffer = calloc(2 * COUNT, sizeof *buffer);
-    pattern_fill_input(&pattern, buffer, 2 * COUNT);
+    pattern_fill_input(&pattern, buffer, 0, 2 * COUNT);
     for (uint64_t shift = 1; shift <= COUNT; shift *= 2)
-        assert_true(pattern_count_wrong(&pattern, buffer + shift, COUNT) > COUNT / 2);
+        assert_true(pattern_count_wrong(&pattern, buffer + shift, 0, COUNT) > COUNT / 2);
     free(buffer);
     pattern_destroy(&pattern);
 }
@@ -245,6 +261,14 @@ static void bus_bandwidth_is_what_nccl_tests_call_it(void **state)
     assert_true(bus_factor(WEFT_ALL_REDUCE, 2) == 1);
     assert_true(bus_factor(WEFT_ALL_REDUCE, 4) == 1.5);
     assert_true(bus_factor(WEFT_BROADCAST, 7) == 1);
+    assert_true(bus_factor(WEFT_REDUCE, 7) == 1);
+    assert_true(bus_factor(WEFT_SEND_RECV, 7) == 1);
+    assert_true(bus_factor(WEFT_ALL_GATHER, 4) == 0.75);
+    assert_true(bus_factor(WEFT_REDUCE_SCATTER, 4) == 0.75);
+    assert_true(bus_factor(WEFT_GATHER, 4) == 0.75);
+    assert_true(bus_factor(WEFT_SCATTER, 4) == 0.75);
+    assert_true(bus_factor(WEFT_ALL_TO_ALL, 4) == 0.75);
+    assert_true(bus_factor(WEFT_ALL_TO_ALLV, 4) == 0.75);
 }
 
 int main(void)
@@ -255,6 +279,7 @@ int main(void)
         cmocka_unit_test(ranks_expect_the_same_and_start_from_different),
         cmocka_unit_test(a_broadcast_expects_the_roots_input),
         cmocka_unit_test(every_wrong_element_is_counted),
+        cmocka_unit_test(a_block_of_another_place_is_wrong),
         cmocka_unit_test(data_at_a_wrong_place_is_wrong),
         cmocka_unit_test(statistics_are_median_and_nearest_rank),
         cmocka_unit_test(bus_bandwidth_is_what_nccl_tests_call_it),

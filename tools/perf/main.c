@@ -12,16 +12,13 @@
 
 #define LATER "is not in this version"
 
-static const struct option_word collectives[] = {{"all_reduce", WEFT_ALL_REDUCE, NULL},
-                                                 {"broadcast", WEFT_BROADCAST, NULL},
-                                                 {"barrier", WEFT_BARRIER, NULL},
-                                                 {"reduce_scatter", 0, LATER},
-                                                 {"all_gather", 0, LATER},
-                                                 {"reduce", 0, LATER},
-                                                 {"gather", 0, LATER},
-                                                 {"scatter", 0, LATER},
-                                                 {"all_to_all", 0, LATER},
-                                                 {NULL, 0, NULL}};
+static const struct option_word collectives[] = {
+    {"all_reduce", WEFT_ALL_REDUCE, NULL},   {"reduce_scatter", WEFT_REDUCE_SCATTER, NULL},
+    {"all_gather", WEFT_ALL_GATHER, NULL},   {"broadcast", WEFT_BROADCAST, NULL},
+    {"reduce", WEFT_REDUCE, NULL},           {"gather", WEFT_GATHER, NULL},
+    {"scatter", WEFT_SCATTER, NULL},         {"all_to_all", WEFT_ALL_TO_ALL, NULL},
+    {"all_to_allv", WEFT_ALL_TO_ALLV, NULL}, {"send_recv", WEFT_SEND_RECV, NULL},
+    {"barrier", WEFT_BARRIER, NULL},         {NULL, 0, NULL}};
 enum { PERF_TRANSPORT_AUTO, PERF_TRANSPORT_SHM, PERF_TRANSPORT_TCP };
 static const struct option_word transports[] = {{"auto", PERF_TRANSPORT_AUTO, NULL},
                                                 {"shm", PERF_TRANSPORT_SHM, NULL},
@@ -32,8 +29,8 @@ static const struct option_word transports[] = {{"auto", PERF_TRANSPORT_AUTO, NU
 static const struct option_word algorithms[] = {{"auto", WEFT_ALGORITHM_AUTO, NULL},
                                                 {"ring", WEFT_ALGORITHM_RING, NULL},
                                                 {"tree", WEFT_ALGORITHM_TREE, NULL},
-                                                {"direct", 0, LATER},
-                                                {"halving", 0, LATER},
+                                                {"direct", WEFT_ALGORITHM_DIRECT, NULL},
+                                                {"halving", WEFT_ALGORITHM_HALVING, NULL},
                                                 {"hierarchical", 0, LATER},
                                                 {NULL, 0, NULL}};
 static const struct option_word dtypes[] = {{"float32", WEFT_FLOAT32, NULL},
@@ -73,7 +70,7 @@ static const struct option_entry entries[] = {
      NULL, NULL},
     {"--dtype", OPTION_WORD, "D", "element type", FIELD(dtype), 0, 0, dtypes, NULL},
     {"--op", OPTION_WORD, "O", "reduction", FIELD(op), 0, 0, ops, NULL},
-    {"--root", OPTION_NUMBER, "R", "root rank of a broadcast (0)", FIELD(root), 0, UINT32_MAX - 1, NULL, NULL},
+    {"--root", OPTION_NUMBER, "R", "root rank, where there is one (0)", FIELD(root), 0, UINT32_MAX - 1, NULL, NULL},
     {"--algorithm", OPTION_WORD, "A", "force one", FIELD(algorithm), 0, 0, algorithms, NULL},
     {"--buffers", OPTION_WORD, "KIND", "kind of memory (plain)", FIELD(buffers), 0, 0, buffers, NULL},
     {"--no-check", OPTION_FLAG, NULL, "do not compare results", FIELD(no_check), 0, 0, NULL, NULL},
@@ -83,11 +80,13 @@ static const struct option_entry entries[] = {
 };
 
 static const char notes[] =
-    "columns, as nccl-tests has them, out of place and then in place (send buffer == receive buffer):\n"
-    "  size, count   bytes of each rank's message, and elements of --dtype\n"
+    "columns, as nccl-tests has them, out of place and then in place (one buffer for both):\n"
+    "  size          bytes of the message: of all ranks' blocks where each rank has one\n"
+    "  count         elements of --dtype in the message, or in each block\n"
     "  time          median over the timed calls of the slowest rank's time, each after a barrier, in microseconds\n"
     "  algbw         size / time, in 1e9 bytes a second\n"
-    "  busbw         algbw times 2(n-1)/n for all_reduce, times 1 for broadcast: comparable for any rank count n\n"
+    "  busbw         algbw times 2(n-1)/n for all_reduce, 1 for broadcast, reduce and send_recv, (n-1)/n for the\n"
+    "                others: comparable for any rank count n\n"
     "  #wrong        elements that differ from the exact result, over all ranks, in a cold and in a warm call\n"
     "the JSON file has {\"collective\",\"ranks\",\"transport\",\"dtype\",\"op\",\"buffers\",\"rows\":[{\"bytes\",\n"
     "\"in_place\",\"algorithm\",\"time_us\",\"p99_us\",\"algbw_gbps\",\"busbw_gbps\",\"wrong\"}]}; p99_us is the 99th "
@@ -96,6 +95,7 @@ static const char notes[] =
     "examples:\n"
     "  weft-perf all_reduce --ranks 4                         4 B to 64 MiB of float32, algorithm chosen by size\n"
     "  weft-perf all_reduce --ranks 2 --algorithm ring -b 1M -e 1M --iters 200 --json ring.json\n"
+    "  weft-perf all_to_all --ranks 4 -b 1M -e 1M             256 KiB to each of the four\n"
     "  weft-perf broadcast --ranks 3 --root 2 --dtype bfloat16\n"
     "  WEFT_VERIFY=1 weft-perf all_reduce --ranks 8 -e 64K    prove every plan right before it is used\n"
     "\n"
@@ -104,8 +104,10 @@ static const char notes[] =
 
 static const struct command command = {
     .name = "weft-perf",
-    .usage = "weft-perf all_reduce|broadcast|barrier [--ranks N] [options]",
-    .intro = "Time a collective over a range of message sizes and check its results. With --ranks N the ranks are\n"
+    .usage = "weft-perf COLLECTIVE [--ranks N] [options]",
+    .intro = "all_reduce, reduce_scatter, all_gather, broadcast, reduce, gather, scatter, all_to_all, all_to_allv,\n"
+             "send_recv (to the next rank, from the previous one), barrier.\n"
+             "Time a collective over a range of message sizes and check its results. With --ranks N the ranks are\n"
              "started here; without, the environment says which rank this is, or it is the only one.",
     .notes = notes,
     .entries = entries,
@@ -166,10 +168,11 @@ static uint64_t next_size(const struct perf_options *options, uint64_t bytes)
     return bytes > options->end_bytes / options->factor ? options->end_bytes + 1 : bytes * options->factor;
 }
 
-/* Sizes from -b to -e, in whole elements: smaller ones are one element. */
-static size_t sizes_list(struct perf_options *options, uint64_t sizes[64])
+/* Sizes from -b to -e, in whole elements of every block: smaller ones are one element. */
+static size_t sizes_list(struct perf_options *options, uint32_t rank_count, uint64_t sizes[64])
 {
     uint64_t element = weft_dtype_size((weft_dtype)options->dtype);
+    if (perf_has_blocks(options->collective)) element *= rank_count; /* of every block one */
     size_t count = 0;
     if (!perf_has_bytes(options->collective)) options->begin_bytes = options->end_bytes = sizes[count++] = 0;
     if (!perf_has_bytes(options->collective)) return count;
@@ -186,7 +189,7 @@ static weft_status sweep(struct measurement *measurement, const uint64_t sizes[]
                          struct perf_row rows[], size_t *row_count)
 {
     const struct perf_options *options = measurement->options;
-    size_t ways = perf_has_bytes(options->collective) ? 2 : 1;
+    size_t ways = perf_has_in_place(options->collective) ? 2 : 1;
     struct progress progress;
     progress_begin(&progress, size_count * ways);
     for (size_t i = 0; i < size_count; i++) {
@@ -221,8 +224,8 @@ static int rank_run(weft_comm *comm, struct perf_options *options, FILE *json)
 {
     uint64_t sizes[64];
     struct perf_row rows[128];
-    size_t size_count = sizes_list(options, sizes), row_count = 0;
     uint32_t rank = weft_comm_rank(comm), rank_count = weft_comm_rank_count(comm);
+    size_t size_count = sizes_list(options, rank_count, sizes), row_count = 0;
     struct measurement measurement;
     if (options->root >= rank_count) {
         if (rank == 0)

@@ -49,7 +49,12 @@ weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, 
         .comm = comm, .options = options, .rank = weft_comm_rank(comm), .rank_count = weft_comm_rank_count(comm)};
     uint64_t iterations_most = options->iterations ? options->iterations : ITERATIONS_MOST;
     measurement->times_us = calloc(iterations_most, sizeof *measurement->times_us);
-    weft_status status = measurement->times_us ? WEFT_OK : WEFT_OUT_OF_MEMORY;
+    struct call_site *site = &measurement->site;
+    *site = (struct call_site){
+        .comm = comm, .options = options, .rank = measurement->rank, .rank_count = measurement->rank_count};
+    site->block_counts = calloc(2 * (size_t)site->rank_count, sizeof *site->block_counts);
+    site->block_offsets = site->block_counts ? site->block_counts + site->rank_count : NULL;
+    weft_status status = measurement->times_us && site->block_counts ? WEFT_OK : WEFT_OUT_OF_MEMORY;
     if (!status) status = buffer_new(measurement, &measurement->send);
     if (!status) status = buffer_new(measurement, &measurement->recv);
     if (!status) status = pattern_create(&measurement->pattern, options, measurement->rank, measurement->rank_count);
@@ -62,26 +67,8 @@ void measurement_end(struct measurement *measurement)
     pattern_destroy(&measurement->pattern);
     buffer_free(measurement, measurement->recv);
     buffer_free(measurement, measurement->send);
+    free(measurement->site.block_counts);
     free(measurement->times_us);
-}
-
-static weft_status call_once(const struct measurement *measurement, uint64_t count, bool in_place)
-{
-    const struct perf_options *options = measurement->options;
-    weft_call call = {.size = sizeof call,
-                      .algorithm = (weft_algorithm)options->algorithm,
-                      .scale = pattern_scale(measurement->rank)};
-    void *recv = in_place ? measurement->send : measurement->recv;
-    switch ((weft_collective)options->collective) {
-    case WEFT_ALL_REDUCE:
-        return weft_all_reduce(measurement->comm, measurement->send, recv, count, (weft_dtype)options->dtype,
-                               (weft_op)options->op, &call, NULL);
-    case WEFT_BROADCAST:
-        return weft_broadcast(measurement->comm, measurement->send, recv, count, (weft_dtype)options->dtype,
-                              (uint32_t)options->root, &call, NULL);
-    default:
-        return weft_barrier(measurement->comm, &call, NULL);
-    }
 }
 
 static weft_status ranks_max(const struct measurement *measurement, double *values, uint64_t count)
@@ -95,30 +82,23 @@ static weft_status ranks_sum(const struct measurement *measurement, int64_t *val
 }
 
 /* Fresh input, a poisoned output, one call; adds this rank's wrong elements to *wrong. */
-static weft_status checked_call(const struct measurement *measurement, uint64_t count, bool in_place, int64_t *wrong)
+static weft_status checked_call(const struct measurement *measurement, int64_t *wrong)
 {
-    const struct pattern *pattern = &measurement->pattern;
-    bool reads_input =
-        !perf_has_root(measurement->options->collective) || measurement->rank == measurement->options->root;
-    if (reads_input)
-        pattern_fill_input(pattern, measurement->send, count);
-    else
-        pattern_fill_poison(pattern, measurement->send, count);
-    if (!in_place) pattern_fill_poison(pattern, measurement->recv, count);
-    weft_status status = call_once(measurement, count, in_place);
-    if (status || measurement->options->no_check || !perf_has_bytes(measurement->options->collective)) return status;
-    *wrong += (int64_t)pattern_count_wrong(pattern, in_place ? measurement->send : measurement->recv, count);
+    const struct perf_options *options = measurement->options;
+    call_prepare(&measurement->site, &measurement->pattern);
+    weft_status status = call_make(&measurement->site);
+    if (status || options->no_check || !perf_has_bytes(options->collective)) return status;
+    *wrong += (int64_t)call_wrong(&measurement->site, &measurement->pattern);
     return WEFT_OK;
 }
 
-static weft_status timed_calls(const struct measurement *measurement, uint64_t count, bool in_place,
-                               uint64_t iterations)
+static weft_status timed_calls(const struct measurement *measurement, uint64_t iterations)
 {
     for (uint64_t i = 0; i < iterations; i++) {
         weft_status status = weft_barrier(measurement->comm, NULL, NULL);
         if (status) return status;
         double begin_us = now_us();
-        status = call_once(measurement, count, in_place);
+        status = call_make(&measurement->site);
         measurement->times_us[i] = now_us() - begin_us;
         if (status) return status;
     }
@@ -126,8 +106,7 @@ static weft_status timed_calls(const struct measurement *measurement, uint64_t c
 }
 
 /* Warm up, and find the number of iterations: from the slowest rank's time, so that all ranks find the same. */
-static weft_status warm_up(const struct measurement *measurement, uint64_t bytes, uint64_t count, bool in_place,
-                           uint64_t *iterations)
+static weft_status warm_up(const struct measurement *measurement, uint64_t bytes, uint64_t *iterations)
 {
     const struct perf_options *options = measurement->options;
     uint64_t warmup = options->warmup;
@@ -135,7 +114,7 @@ static weft_status warm_up(const struct measurement *measurement, uint64_t bytes
     double begin_us = now_us();
     for (uint64_t i = 0; i < warmup; i++) {
         weft_status status = weft_barrier(measurement->comm, NULL, NULL);
-        if (!status) status = call_once(measurement, count, in_place);
+        if (!status) status = call_make(&measurement->site);
         if (status) return status;
     }
     double each_us = warmup ? (now_us() - begin_us) / (double)warmup : 0;
@@ -166,27 +145,33 @@ void summarize(double *times_us, uint64_t count, double *median_us, double *p99_
 
 double bus_factor(weft_collective collective, uint32_t rank_count)
 {
-    return collective == WEFT_ALL_REDUCE ? 2.0 * (rank_count - 1) / rank_count : 1;
+    double share = (double)(rank_count - 1) / rank_count;
+    if (perf_has_blocks((int)collective)) return share;
+    return collective == WEFT_ALL_REDUCE ? 2 * share : 1;
 }
 
 weft_status measure(struct measurement *measurement, uint64_t bytes, bool in_place, struct perf_row *row)
 {
     const struct perf_options *options = measurement->options;
-    uint64_t iterations, count = bytes / weft_dtype_size((weft_dtype)options->dtype);
+    struct call_site *site = &measurement->site;
+    uint64_t iterations, element_bytes = weft_dtype_size((weft_dtype)options->dtype);
     int64_t wrong = 0;
+    site->count = bytes / element_bytes / (perf_has_blocks(options->collective) ? measurement->rank_count : 1);
+    call_place(site, measurement->send, measurement->recv, in_place);
     /* Checked when everything is cold and again when it is warm: slots, caches and plans are in other states then. */
-    weft_status status = checked_call(measurement, count, in_place, &wrong);
-    if (!status) status = warm_up(measurement, bytes, count, in_place, &iterations);
-    if (!status) status = timed_calls(measurement, count, in_place, iterations);
+    weft_status status = checked_call(measurement, &wrong);
+    if (!status) status = warm_up(measurement, bytes, &iterations);
+    if (!status) status = timed_calls(measurement, iterations);
     if (!status) status = ranks_max(measurement, measurement->times_us, iterations);
-    if (!status) status = checked_call(measurement, count, in_place, &wrong);
+    if (!status) status = checked_call(measurement, &wrong);
     if (!status) status = ranks_sum(measurement, &wrong);
     if (status) return status;
     *row = (struct perf_row){
-        .bytes = bytes, .count = count, .in_place = in_place, .iterations = iterations, .wrong = (uint64_t)wrong};
-    row->algorithm = options->algorithm == WEFT_ALGORITHM_AUTO
-                         ? weft_comm_algorithm(measurement->comm, (weft_collective)options->collective, bytes)
-                         : (weft_algorithm)options->algorithm;
+        .bytes = bytes, .count = site->count, .in_place = in_place, .iterations = iterations, .wrong = (uint64_t)wrong};
+    row->algorithm =
+        options->algorithm == WEFT_ALGORITHM_AUTO
+            ? weft_comm_algorithm(measurement->comm, (weft_collective)options->collective, site->count * element_bytes)
+            : (weft_algorithm)options->algorithm;
     summarize(measurement->times_us, iterations, &row->time_us, &row->p99_us);
     if (row->time_us > 0) row->algbw_gbps = (double)bytes / row->time_us / 1e3;
     row->busbw_gbps = row->algbw_gbps * bus_factor((weft_collective)options->collective, measurement->rank_count);

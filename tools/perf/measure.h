@@ -3,6 +3,7 @@
 #ifndef TOOLS_MEASURE_H
 #define TOOLS_MEASURE_H
 
+#include "tools/perf/calls.h"
 #include "tools/perf/pattern.h"
 #include "tools/perf/perf.h"
 
@@ -10,8 +11,9 @@ struct measurement {
     weft_comm *comm;
     const struct perf_options *options;
     struct pattern pattern;
-    uint8_t *send, *recv; /* room for the largest size each */
-    double *times_us;     /* one per iteration */
+    struct call_site site; /* of the row that is being measured */
+    uint8_t *send, *recv;  /* room for the largest size each */
+    double *times_us;      /* one per iteration */
     uint32_t rank, rank_count;
 };
 

@@ -128,7 +128,7 @@ static int64_t any_input(weft_dtype dtype, uint64_t rank, uint64_t element)
 static int64_t input_value(const struct perf_options *options, uint64_t rank, uint64_t element, uint64_t rank_count)
 {
     weft_dtype dtype = (weft_dtype)options->dtype;
-    if (!perf_has_op(options->collective)) return any_input(dtype, rank, element);
+    if (!perf_has_op(options->collective)) return any_input(dtype, options->root, element);
     switch (options->op) {
     case WEFT_SUM:
         return sum_input((uint64_t)exact_limit(dtype), rank, element, rank_count);
@@ -201,36 +201,47 @@ void pattern_destroy(struct pattern *pattern)
     *pattern = (struct pattern){0};
 }
 
-static void fill(const struct pattern *pattern, const uint8_t *period, uint8_t *buffer, uint64_t count)
+/* How many elements there are until the sequence begins anew. */
+static uint64_t until_repeat(uint64_t start, uint64_t count)
 {
+    uint64_t left = PERIOD - start % PERIOD;
+    return count < left ? count : left;
+}
+
+static void fill(const struct pattern *pattern, const uint8_t *period, uint8_t *buffer, uint64_t start, uint64_t count)
+{
+    size_t size = pattern->element_bytes;
     while (count > 0) {
-        uint64_t now = count < PERIOD ? count : PERIOD;
-        memcpy(buffer, period, now * pattern->element_bytes);
-        buffer += now * pattern->element_bytes;
+        uint64_t now = until_repeat(start, count);
+        memcpy(buffer, period + start % PERIOD * size, now * size);
+        buffer += now * size;
+        start += now;
         count -= now;
     }
 }
 
-void pattern_fill_input(const struct pattern *pattern, void *buffer, uint64_t count)
+void pattern_fill_input(const struct pattern *pattern, void *buffer, uint64_t start, uint64_t count)
 {
-    fill(pattern, pattern->input, buffer, count);
+    fill(pattern, pattern->input, buffer, start, count);
 }
 
-void pattern_fill_poison(const struct pattern *pattern, void *buffer, uint64_t count)
+void pattern_fill_poison(const struct pattern *pattern, void *buffer, uint64_t start, uint64_t count)
 {
-    fill(pattern, pattern->poison, buffer, count);
+    fill(pattern, pattern->poison, buffer, start, count);
 }
 
-uint64_t pattern_count_wrong(const struct pattern *pattern, const void *buffer, uint64_t count)
+uint64_t pattern_count_wrong(const struct pattern *pattern, const void *buffer, uint64_t start, uint64_t count)
 {
     const uint8_t *at = buffer;
     size_t size = pattern->element_bytes;
     uint64_t wrong = 0;
     while (count > 0) {
-        uint64_t now = count < PERIOD ? count : PERIOD;
-        if (memcmp(at, pattern->expected, now * size) != 0)
-            for (uint64_t i = 0; i < now; i++) wrong += memcmp(at + i * size, pattern->expected + i * size, size) != 0;
+        uint64_t now = until_repeat(start, count);
+        const uint8_t *expected = pattern->expected + start % PERIOD * size;
+        if (memcmp(at, expected, now * size) != 0)
+            for (uint64_t i = 0; i < now; i++) wrong += memcmp(at + i * size, expected + i * size, size) != 0;
         at += now * size;
+        start += now;
         count -= now;
     }
     return wrong;

@@ -5,6 +5,8 @@
  * Inputs are small integers, chosen so that every partial result, in any order of combining, is an integer that the
  * element type holds exactly: no order can round, and no tolerance is needed. They repeat after a prime number of
  * elements, which no chunk or slice is a multiple of: data that lands at a wrong place differs.
+ *
+ * Where nothing is combined, all inputs are parts of one sequence, the expected one: which part says which block it is.
  */
 #ifndef TOOLS_PATTERN_H
 #define TOOLS_PATTERN_H
@@ -27,8 +29,9 @@ void pattern_destroy(struct pattern *pattern);
 
 /* What @p rank scales its input by in a premultiplied sum: 1 or 2, which is exact in every type. */
 double pattern_scale(uint64_t rank);
-void pattern_fill_input(const struct pattern *pattern, void *buffer, uint64_t count);
+/* @p start: which element of the sequence the first one is. */
+void pattern_fill_input(const struct pattern *pattern, void *buffer, uint64_t start, uint64_t count);
 /* What is left of it after a collective was not written. */
-void pattern_fill_poison(const struct pattern *pattern, void *buffer, uint64_t count);
-uint64_t pattern_count_wrong(const struct pattern *pattern, const void *buffer, uint64_t count);
+void pattern_fill_poison(const struct pattern *pattern, void *buffer, uint64_t start, uint64_t count);
+uint64_t pattern_count_wrong(const struct pattern *pattern, const void *buffer, uint64_t start, uint64_t count);
 #endif

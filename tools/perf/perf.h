@@ -24,7 +24,7 @@ enum { PERF_BUFFERS_PLAIN, PERF_BUFFERS_REGISTERED };
 
 /* One size, out of place or in place. Bandwidths in 1e9 bytes per second, as nccl-tests defines them. */
 struct perf_row {
-    uint64_t bytes, count;
+    uint64_t bytes, count; /* of the message, which is all blocks where there are several; elements of a block */
     bool in_place;
     weft_algorithm algorithm; /* that was used */
     uint64_t iterations;
@@ -33,14 +33,25 @@ struct perf_row {
     uint64_t wrong; /* elements, over all ranks */
 };
 
-/* Does this collective combine (op), have a root, move bytes at all? */
+/* Does this collective combine (op), have a root, have a block for each rank, move bytes at all? */
 static inline bool perf_has_op(int collective)
 {
-    return collective == WEFT_ALL_REDUCE;
+    return collective == WEFT_ALL_REDUCE || collective == WEFT_REDUCE || collective == WEFT_REDUCE_SCATTER;
 }
 static inline bool perf_has_root(int collective)
 {
-    return collective == WEFT_BROADCAST;
+    return collective == WEFT_BROADCAST || collective == WEFT_REDUCE || collective == WEFT_GATHER ||
+           collective == WEFT_SCATTER;
+}
+static inline bool perf_has_blocks(int collective)
+{
+    return collective == WEFT_ALL_GATHER || collective == WEFT_REDUCE_SCATTER || collective == WEFT_GATHER ||
+           collective == WEFT_SCATTER || collective == WEFT_ALL_TO_ALL || collective == WEFT_ALL_TO_ALLV;
+}
+/* Two ranks' messages cross in a group, so neither has anywhere to be out of the other's way. */
+static inline bool perf_has_in_place(int collective)
+{
+    return collective != WEFT_BARRIER && collective != WEFT_SEND_RECV;
 }
 static inline bool perf_has_bytes(int collective)
 {
