@@ -11,6 +11,12 @@
 #define BUDGET_DEFAULT UINT64_C(4000000)
 /* Beyond so many messages fewer slices are simulated: the result hardly changes any more, the time it takes does. */
 #define SLICES_BUDGET UINT64_C(500000)
+/*
+ * A message over a network where much depends on each other costs more than one where little does. What it costs is
+ * counted, not timed, so that equal questions get equal answers: some seconds' worth, then fewer slices are tried.
+ */
+#define WORK_MAX UINT64_C(20000000)
+#define FEWER_SLICES 8
 /* Two lengths to which long runs are cut: far enough apart for the second to tell what one repetition more takes. */
 enum { SHORT_RUN = 8, LONG_RUN = 16 };
 enum { PATH_MAX_HOPS = 100000 };
@@ -131,14 +137,15 @@ static weft_status path_collect(const struct walk *walk, struct prediction *pred
 /* Load, and see how many slices the budget leaves. */
 static weft_status walk_fit(struct walk *walk, struct diagnostic *diagnostic)
 {
+    const struct walk empty = *walk;
     uint64_t budget = walk->request->message_budget < SLICES_BUDGET ? walk->request->message_budget : SLICES_BUDGET;
     for (;;) {
         weft_status status = walk_load(walk, diagnostic);
         if (status != WEFT_OK || walk->messages <= budget || walk->slices <= 1 || walk->forced_slices) return status;
         double divisor = walk->slice_divisor * fmax(2, ceil((double)walk->messages / (double)budget));
-        struct walk again = {.request = walk->request, .repeat_limit = walk->repeat_limit, .slice_divisor = divisor};
         walk_free(walk);
-        *walk = again;
+        *walk = empty;
+        walk->slice_divisor = divisor;
     }
 }
 
@@ -161,8 +168,8 @@ static void results_begin(const struct walk *walk, struct prediction *prediction
 static weft_status predict_stretched(const struct predict_request *request, struct prediction *prediction,
                                      struct diagnostic *diagnostic)
 {
-    struct walk shorter = {.request = request, .repeat_limit = SHORT_RUN, .forced_slices = 1};
-    struct walk longer = {.request = request, .repeat_limit = LONG_RUN, .forced_slices = 1};
+    struct walk shorter = {.request = request, .repeat_limit = SHORT_RUN, .forced_slices = 1, .work_max = WORK_MAX};
+    struct walk longer = {.request = request, .repeat_limit = LONG_RUN, .forced_slices = 1, .work_max = 2 * WORK_MAX};
     weft_status status = walk_load(&shorter, diagnostic);
     if (status == WEFT_OK) status = walk_once(&shorter, diagnostic);
     if (status == WEFT_OK) status = walk_load(&longer, diagnostic);
@@ -187,15 +194,22 @@ static weft_status predict_stretched(const struct predict_request *request, stru
     return status;
 }
 
-static weft_status predict_full(const struct predict_request *request, struct prediction *prediction,
-                                struct diagnostic *diagnostic, bool *too_many)
+/* Simulate the plan with 1 / @p divisor of its slices, or fewer; *divisor is then what it came to. */
+static weft_status predict_sliced(const struct predict_request *request, double *divisor, struct prediction *prediction,
+                                  struct diagnostic *diagnostic, bool *too_many)
 {
-    struct walk walk = {
-        .request = request, .repeat_limit = UINT32_MAX, .slice_divisor = 1, .forced_slices = request->slice_count};
+    struct walk walk = {.request = request,
+                        .repeat_limit = UINT32_MAX,
+                        .slice_divisor = *divisor,
+                        .forced_slices = request->slice_count,
+                        .work_max = WORK_MAX};
     weft_status status = walk_fit(&walk, diagnostic);
+    *divisor = walk.slice_divisor;
     *too_many = status == WEFT_OK && walk.messages > request->message_budget;
+    if (walk.forced_slices) walk.work_max = 0; /* as it was asked for */
     if (status == WEFT_OK && !*too_many) {
         status = walk_once(&walk, diagnostic);
+        if (status == WEFT_RESOURCE_LIMIT && walk.slices <= 1) status = WEFT_UNSUPPORTED;
         if (status == WEFT_OK) {
             results_begin(&walk, prediction);
             status = loads_collect(&walk, NULL, 0, prediction);
@@ -203,6 +217,16 @@ static weft_status predict_full(const struct predict_request *request, struct pr
         if (status == WEFT_OK) status = path_collect(&walk, prediction);
     }
     walk_free(&walk);
+    return status;
+}
+
+static weft_status predict_full(const struct predict_request *request, struct prediction *prediction,
+                                struct diagnostic *diagnostic, bool *too_many)
+{
+    weft_status status;
+    double divisor = 1;
+    while ((status = predict_sliced(request, &divisor, prediction, diagnostic, too_many)) == WEFT_RESOURCE_LIMIT)
+        divisor *= FEWER_SLICES;
     return status;
 }
 
@@ -217,6 +241,7 @@ weft_status predict_plan(const struct predict_request *request, struct predictio
     bool too_many;
     weft_status status = predict_full(&filled, &made, diagnostic, &too_many);
     if (status == WEFT_OK && too_many) status = predict_stretched(&filled, &made, diagnostic);
+    if (status == WEFT_RESOURCE_LIMIT) status = WEFT_UNSUPPORTED;
     if (status != WEFT_OK) {
         prediction_free(&made);
         if (status == WEFT_OUT_OF_MEMORY) diagnose(diagnostic, status, "no memory for a prediction");

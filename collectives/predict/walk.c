@@ -231,6 +231,7 @@ static weft_status walk_allocate(struct walk *walk)
                                              .link_count = walk->link_count,
                                              .hop_max = walk->hop_max,
                                              .lane_count = walk->stream_count,
+                                             .work_max = walk->work_max,
                                              .done = transfer_done,
                                              .go_on = walk_go_on,
                                              .context = walk};
@@ -256,6 +257,9 @@ weft_status walk_run(struct walk *walk, struct diagnostic *diagnostic)
     tracks_advance(walk);
     status = simulation_run(walk->simulation);
     if (walk->failed) status = WEFT_OUT_OF_MEMORY;
+    if (status == WEFT_RESOURCE_LIMIT)
+        return diagnose(diagnostic, status, "%u streams depend too much on each other to be simulated",
+                        walk->stream_count);
     if (status == WEFT_DEADLINE_EXCEEDED) return diagnose(diagnostic, status, "the simulation was ended");
     if (status != WEFT_OK) return diagnose(diagnostic, status, "no memory to simulate the plan");
     for (uint32_t t = 0; t < walk->track_count; t++)

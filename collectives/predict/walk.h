@@ -53,6 +53,7 @@ struct walk {
     uint32_t repeat_limit; /* longer runs are cut to it */
     double slice_divisor;  /* every chunk gets its real slices over this, at least one */
     uint32_t forced_slices;
+    uint64_t work_max; /* of the simulation */
 
     struct walk_track *tracks;
     struct walk_step *steps;

@@ -45,6 +45,7 @@ struct network {
     struct hop *hops; /* flow i has those from i * hop_max */
     uint32_t flow_capacity, flow_used, first_free;
     uint32_t visit;
+    uint64_t work;
 
     /* Links that a change has touched, and flows that were added, since the last settling. */
     uint32_t *dirty, dirty_count;
@@ -349,6 +350,7 @@ uint32_t network_settle(struct network *network, const uint32_t **changed)
     if (network->dirty_count == 0 && network->added_count == 0) return 0;
     reach(network);
     fill(network);
+    network->work += network->reached_count;
     network->changed_count = 0;
     for (uint32_t i = 0; i < network->reached_count; i++)
         if (network->flows[network->reached[i]].rate != network->rates_before[i])
@@ -359,4 +361,9 @@ uint32_t network_settle(struct network *network, const uint32_t **changed)
 uint64_t network_rate(const struct network *network, uint32_t flow)
 {
     return network->flows[flow].rate;
+}
+
+uint64_t network_work(const struct network *network)
+{
+    return network->work;
 }

@@ -38,5 +38,7 @@ void network_remove(struct network *network, uint32_t flow);
 /* Bring the rates up to date. Returns how many flows have another rate than before; *changed lists them until the next
  * call. */
 uint32_t network_settle(struct network *network, const uint32_t **changed);
+/* How many flows settlings have looked at so far: what they cost, whatever the machine. */
+uint64_t network_work(const struct network *network);
 uint64_t network_rate(const struct network *network, uint32_t flow);
 #endif

@@ -7,7 +7,9 @@
 #include "topology/simulate/network.h"
 
 #define PS_PER_S 1000000000000.0
-#define ASK_EVERY 65536u /* transfers between two questions whether to go on */
+/* Between two questions whether to go on: transfers, and flows given a rate. */
+#define ASK_EVERY 65536u
+#define ASK_EVERY_WORK UINT64_C(4000000)
 enum { RECORD_BLOCK = 1 << 16 };
 
 enum phase { PHASE_DELAYED, PHASE_QUEUED, PHASE_FLOWING };
@@ -350,13 +352,17 @@ static void instant_run(struct simulation *simulation)
 weft_status simulation_run(struct simulation *simulation)
 {
     uint32_t asked = 0;
+    uint64_t asked_work = 0;
     while (simulation->heap_count > 0 && !simulation->failed) {
         simulation->now_ps = simulation->heap[0].key_ps;
         instant_run(simulation);
-        if (simulation->config.go_on && simulation->record_count - asked >= ASK_EVERY) {
-            asked = simulation->record_count;
-            if (!simulation->config.go_on(simulation->config.context, asked)) return WEFT_DEADLINE_EXCEEDED;
-        }
+        uint64_t work = network_work(simulation->network);
+        if (simulation->config.work_max && work > simulation->config.work_max) return WEFT_RESOURCE_LIMIT;
+        if (!simulation->config.go_on) continue;
+        if (simulation->record_count - asked < ASK_EVERY && work - asked_work < ASK_EVERY_WORK) continue;
+        asked = simulation->record_count;
+        asked_work = work;
+        if (!simulation->config.go_on(simulation->config.context, asked)) return WEFT_DEADLINE_EXCEEDED;
     }
     return simulation->failed ? WEFT_OUT_OF_MEMORY : WEFT_OK;
 }

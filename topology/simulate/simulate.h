@@ -31,6 +31,7 @@ struct simulation_config {
     uint32_t lane_count;
     /* A transfer is over. @p transfer is its number, used again afterwards; @p record is the one of its trace. */
     void (*done)(void *context, uint32_t transfer, uint32_t record, uint64_t tag);
+    uint64_t work_max; /* 0: none; how often flows may get a rate before the run ends with WEFT_RESOURCE_LIMIT */
     /* Asked now and then, if not NULL: false ends the run with WEFT_DEADLINE_EXCEEDED. */
     bool (*go_on)(void *context, uint64_t transfers_done);
     void *context;
