@@ -20,7 +20,7 @@ static weft_status end_add(struct end_walk *walk, uint32_t node)
 {
     struct ends *ends = walk->ends;
     if (ends->count == ends->capacity) {
-        weft_status status = reading_charge(walk->reading, walk->value, ends->capacity * sizeof *ends->nodes);
+        weft_status status = reading_charge(walk->reading, walk->value, ends->capacity, sizeof *ends->nodes);
         if (status) return status;
         uint32_t wanted = ends->capacity ? ends->capacity * 2 : 16;
         uint32_t *larger = reallocarray(ends->nodes, wanted, sizeof *larger);
@@ -164,7 +164,7 @@ static weft_status link_add(struct link_entry *entry, uint32_t from, uint32_t to
 {
     weft_topology *topology = entry->scope->target;
     uint64_t bytes = sizeof entry->link + (entry->link.name ? strlen(entry->link.name) : 0);
-    weft_status status = reading_charge(entry->reading, entry->map, bytes);
+    weft_status status = reading_charge(entry->reading, entry->map, 1, bytes);
     if (status) return status;
     entry->link.from = from;
     entry->link.to = to;

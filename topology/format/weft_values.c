@@ -65,11 +65,12 @@ weft_status reading_no_memory(struct reading *reading)
     return diagnose(reading->diagnostic, WEFT_OUT_OF_MEMORY, "no memory to read %s", reading->source->name);
 }
 
-weft_status reading_charge(struct reading *reading, const struct yaml_value *value, uint64_t bytes)
+weft_status reading_charge(struct reading *reading, const struct yaml_value *value, uint64_t count, uint64_t bytes)
 {
     const uint64_t built_bytes_max = (uint64_t)256 << 20; /* a quarter of a million of GPUs with all around them */
-    reading->built_bytes += bytes;
-    if (reading->built_bytes <= built_bytes_max) return WEFT_OK;
+    bool too_many = __builtin_mul_overflow(count, bytes, &bytes) ||
+                    __builtin_add_overflow(reading->built_bytes, bytes, &reading->built_bytes);
+    if (!too_many && reading->built_bytes <= built_bytes_max) return WEFT_OK;
     return reading_error(reading, value, "asks for more nodes and links than fit in %d MiB",
                          (int)(built_bytes_max >> 20));
 }

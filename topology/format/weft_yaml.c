@@ -89,9 +89,24 @@ struct entry {
     uint64_t name_count, name_index;
 };
 
-static uint64_t node_bytes(const struct topology_node *node)
+static uint64_t node_bytes(const struct topology_node *node, const struct rdma_device *rdma)
 {
-    return sizeof *node + 64 + (node->model ? strlen(node->model) : 0) + (uint64_t)node->cpu_count * sizeof(uint32_t);
+    uint64_t bytes = sizeof *node + 64 + (uint64_t)node->cpu_count * sizeof *node->cpus;
+    if (node->model) bytes += strlen(node->model);
+    if (!rdma) return bytes;
+    bytes += sizeof *rdma + rdma->port_count * sizeof *rdma->ports;
+    for (uint32_t i = 0; i < rdma->port_count; i++) bytes += rdma->ports[i].gid_count * sizeof(struct rdma_gid);
+    return bytes;
+}
+
+/* What one more node of the entry takes, with all that its shape has. */
+static uint64_t entry_bytes(const struct entry *entry)
+{
+    uint64_t bytes = node_bytes(&entry->node, entry->rdma);
+    if (!entry->shape) return bytes;
+    const weft_topology *shape = entry->shape->scope.target;
+    for (uint32_t i = 1; i < shape->node_count; i++) bytes += node_bytes(&shape->nodes[i], shape->nodes[i].rdma);
+    return bytes + shape->link_count * (sizeof *shape->links + 32);
 }
 
 static weft_status host_record_add(struct entry *entry, uint32_t node)
@@ -113,23 +128,20 @@ static weft_status shape_copy(struct entry *entry, uint32_t host)
 {
     weft_topology *to = entry->scope->target;
     const weft_topology *from = entry->shape->scope.target;
-    weft_status status =
-        reading_charge(entry->reading, entry->map, (uint64_t)from->link_count * (sizeof(struct topology_link) + 32));
-    for (uint32_t i = 1; i < from->node_count && !status; i++) {
+    for (uint32_t i = 1; i < from->node_count; i++) {
         struct topology_node node = from->nodes[i];
         const struct rdma_device *rdma = node.rdma;
-        status = reading_charge(entry->reading, entry->map, node_bytes(&node));
         node.parent += host;
         uint32_t index = topology_add_node(to, &node);
         if (rdma) topology_set_rdma(to, index, node.verbs_device, rdma);
     }
-    for (uint32_t i = 0; i < from->link_count && !status; i++) {
+    for (uint32_t i = 0; i < from->link_count; i++) {
         struct topology_link link = from->links[i];
         link.from += host;
         link.to += host;
         topology_add_link(to, &link);
     }
-    return to->failed ? reading_no_memory(entry->reading) : status;
+    return to->failed ? reading_no_memory(entry->reading) : WEFT_OK;
 }
 
 static weft_status node_add(void *context, struct span name)
@@ -144,14 +156,12 @@ static weft_status node_add(void *context, struct span name)
     if (entry->parents.count > 0)
         entry->node.parent = entry->parents.nodes[entry->name_index * entry->parents.count / entry->name_count];
     entry->name_index++;
-    weft_status status = reading_charge(reading, entry->map, node_bytes(&entry->node));
-    if (status) return status;
     uint32_t index = topology_add_node(topology, &entry->node);
     if (entry->rdma) topology_set_rdma(topology, index, entry->node.verbs_device, entry->rdma);
     if (topology->failed) return reading_no_memory(reading);
     /* A shape's host stands for itself, and is checked where it gets a name. */
     struct diagnostic found = {0};
-    status = topology_check_node(topology, index, &found);
+    weft_status status = topology_check_node(topology, index, &found);
     if (status) return reading_error(reading, entry->map, "%s", found.text);
     status = node_register(reading, entry->scope, entry->id, index);
     if (status || entry->node.kind != NODE_HOST) return status;
@@ -223,7 +233,8 @@ static weft_status entry_read(struct entry *entry)
     entry->name_count = names->kind == YAML_IS_LIST ? names->count : names_count(names->text);
     if (entry->name_count > 1 && entry->id)
         return reading_error(reading, entry->id, "one id for %llu nodes", (unsigned long long)entry->name_count);
-    status = parents_read(entry);
+    status = reading_charge(reading, map, entry->name_count, entry_bytes(entry));
+    if (!status) status = parents_read(entry);
     if (status) return status;
     if (names->kind == YAML_IS_SCALAR) return names_each(reading, names, names->text, node_add, entry);
     for (const struct yaml_value *name = names->first; name && !status; name = name->next) {

@@ -79,8 +79,8 @@ weft_status text_read(struct reading *reading, const struct yaml_value *value, c
 weft_status reading_error(struct reading *reading, const struct yaml_value *value, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 weft_status reading_no_memory(struct reading *reading);
-/* An error when the file asks for more than is allowed. */
-weft_status reading_charge(struct reading *reading, const struct yaml_value *value, uint64_t bytes);
+/* Count @p count things of @p bytes, before they are made. An error when the file asks for more than is allowed. */
+weft_status reading_charge(struct reading *reading, const struct yaml_value *value, uint64_t count, uint64_t bytes);
 
 /* All names that a scalar stands for, each handed to @p each, which may stop the walk with a status. */
 weft_status names_each(struct reading *reading, const struct yaml_value *value, struct span names,
