@@ -5,7 +5,8 @@
 topo=$1
 
 "$topo" show >"$scratch/text" || fail "show fails"
-for module in verbs dpdk cuda; do
+grep -qE "^transport +verbs +(ready|no module|[^ ]+: cannot open)" "$scratch/text" || fail "show does not say whether there is verbs"
+for module in dpdk cuda; do
   grep -qE "^(transport|memory) +$module +not built in this version" "$scratch/text" || fail "show does not say why there is no $module"
 done
 grep -qE "^transport +shm +ready" "$scratch/text" || fail "show does not say that shm is ready"

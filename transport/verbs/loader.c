@@ -17,14 +17,14 @@ static bool tried;
 static const struct verbs_module *loaded;
 static struct diagnostic obstacle;
 
-/* The folder of the library or program that this code is part of; "" where that is unknown. */
+/* The folder of libweft, or of the program that it is part of; "" where that is unknown. */
 static void own_folder(char folder[4096])
 {
     Dl_info info;
     const char *end;
 
     folder[0] = '\0';
-    if (!dladdr((void *)verbs_module_load, &info) || !info.dli_fname) return;
+    if (!dladdr((void *)weft_version, &info) || !info.dli_fname) return;
     /* A program is named as it was started, which may be without a folder. */
     char program[4096];
     const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);

@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "transport/verbs/verbs_internal.h"
 
-#define JOIN_PATIENCE_NS (5 * NS_PER_S)
+#define JOIN_PATIENCE_NS (15 * NS_PER_S)
 /* For completions that do not come, of a device that is gone. */
 #define DRAIN_PATIENCE_NS (200 * NS_PER_MS)
 
