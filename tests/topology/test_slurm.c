@@ -86,6 +86,7 @@ static void what_slurm_refuses_is_refused(void **state)
         {"SwitchName=a Nodes=n[2-1]\n", "is no list of hosts"},
         {"SwitchName=a Nodes=n[1-\n", "is no list of hosts"},
         {"SwitchName=a Nodes=n[0-999999999]\n", "no more than 131072 names"},
+        {"SwitchName=a Nodes=ALL\n", "expected names of nodes"},
         {"SwitchName=a Nodes=\n", "expected a value behind it"},
         {"SwitchName=a Nodes=\"n\n", "expected a closing quotation mark"},
         {"SwitchName=a Nodes=n Color=red\n", "found 'Color'"},

@@ -115,6 +115,8 @@ static weft_status nodes_connect(struct slurm *slurm, uint32_t group, struct nam
     const struct slurm_group *leaf = &slurm->group[group];
     uint64_t count;
     char name[HOSTLIST_NAME_BYTES];
+    if (strcasecmp(leaf->nodes, "ALL") == 0)
+        return slurm_error(slurm, leaf->place, span_of(leaf->nodes), "names of nodes, which slurm.conf alone has else");
     weft_status status = slurm_list_count(slurm, leaf->nodes, leaf->place, &count);
     if (status) return status;
     struct hostlist_walk walk = hostlist_walk_begin(leaf->nodes);
