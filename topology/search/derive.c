@@ -201,7 +201,7 @@ static void add_direction(struct derivation *d, uint32_t index, bool reversed)
         arc.to = sketch_node(d, to, out);
         flow_sketch_add(&d->sketch, arc);
     } else {
-        d->restricted |= d->role[from] == ROLE_RANK || d->role[to] == ROLE_RANK;
+        d->restricted |= link->kind == LINK_PCI;
     }
 }
 
