@@ -82,6 +82,18 @@ weft_status bootstrap_id_inherited(weft_unique_id *id, struct diagnostic *diagno
  */
 void bootstrap_id_derive(weft_unique_id *id, uint64_t generation);
 
+/*
+ * Where the ranks of a part of a communicator meet. Bytes that may be seen by anybody: the part's key derives from them
+ * and the whole's key.
+ */
+enum { SPLIT_PLACE_BYTES = 40 };
+/* At the part's rank 0: a fresh job, and a listening socket where the whole has a network. WEFT_SYSTEM_ERROR, ... */
+weft_status bootstrap_split_open(const struct identity *whole, uint8_t place[SPLIT_PLACE_BYTES],
+                                 struct diagnostic *diagnostic);
+/* The id of the part. WEFT_INVALID_ARGUMENT: no such place. */
+weft_status bootstrap_split_id(const struct identity *whole, const uint8_t place[SPLIT_PLACE_BYTES],
+                               weft_unique_id *id);
+
 /* Listen as @p identity's rank. Non-blocking, close-on-exec. WEFT_INVALID_ARGUMENT: that rank is already there. */
 weft_status bootstrap_listen(const struct identity *identity, int *fd, struct diagnostic *diagnostic);
 

@@ -8,9 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "bootstrap_internal.h"
+#include "keyed_hash.h"
 #include "network.h"
 
 /* Ids whose rank 0 has no communicator in this process yet. The oldest goes: somebody makes ids and does not use them.
@@ -75,6 +77,50 @@ weft_status weft_unique_id_create(weft_unique_id *id)
     memcpy(parts.address, own.bytes, sizeof parts.address);
     place_remember(parts.job, fd);
     status = unique_id_make(&parts, id);
+    explicit_bzero(&parts, sizeof parts);
+    return status;
+}
+
+/* Layout of a split's place; the rest is zero. */
+enum { PLACE_JOB_AT = 0, PLACE_ADDRESS_AT = 16, PLACE_PORT_AT = 32, PLACE_FAMILY_AT = 34 };
+
+weft_status bootstrap_split_open(const struct identity *whole, uint8_t place[SPLIT_PLACE_BYTES],
+                                 struct diagnostic *diagnostic)
+{
+    uint8_t made[SPLIT_PLACE_BYTES] = {0};
+    weft_status status = random_secret(made + PLACE_JOB_AT, 16);
+    if (status != WEFT_OK) return diagnose(diagnostic, status, "no random bytes");
+    if (whole->meeting.family != AF_UNSPEC) {
+        struct tcp_address own;
+        int fd = -1;
+        status = network_own_address(&whole->meeting, &own, diagnostic);
+        if (status == WEFT_OK) status = network_listen(&own, &fd, diagnostic);
+        if (status != WEFT_OK) return status;
+        memcpy(made + PLACE_ADDRESS_AT, own.bytes, 16);
+        bytes_put_u16(made + PLACE_PORT_AT, own.port);
+        bytes_put_u16(made + PLACE_FAMILY_AT, own.family == AF_INET ? 4 : 6);
+        place_remember(made + PLACE_JOB_AT, fd);
+    }
+    memcpy(place, made, sizeof made);
+    return WEFT_OK;
+}
+
+weft_status bootstrap_split_id(const struct identity *whole, const uint8_t place[SPLIT_PLACE_BYTES], weft_unique_id *id)
+{
+    uint8_t seed[24 + SPLIT_PLACE_BYTES] = "weft split";
+    uint16_t family = bytes_get_u16(place + PLACE_FAMILY_AT);
+    struct unique_id_parts parts = {
+        .family = family == 0   ? AF_UNSPEC
+                  : family == 4 ? AF_INET
+                  : family == 6 ? AF_INET6
+                                : -1,
+        .port = bytes_get_u16(place + PLACE_PORT_AT),
+    };
+    memcpy(parts.job, place + PLACE_JOB_AT, sizeof parts.job);
+    memcpy(parts.address, place + PLACE_ADDRESS_AT, sizeof parts.address);
+    memcpy(seed + 24, place, SPLIT_PLACE_BYTES);
+    keyed_hash(whole->key, seed, sizeof seed, parts.key);
+    weft_status status = unique_id_make(&parts, id);
     explicit_bzero(&parts, sizeof parts);
     return status;
 }

@@ -72,6 +72,21 @@ WEFT_API weft_status weft_comm_create(const weft_comm_config *config, weft_comm 
  */
 WEFT_API weft_status weft_comm_create_from_env(weft_comm **comm);
 
+#define WEFT_COLOUR_NONE (-1)
+/**
+ * Divide the ranks of @p comm: those of equal @p colour (0 or more) become a communicator, numbered by ascending @p key,
+ * and by their ranks in @p comm where keys are equal. A rank of WEFT_COLOUR_NONE gets NULL. Collective over @p comm, and
+ * one of its operations in the order of calls; blocks. What @p comm was configured with holds for the new ones.
+ *
+ * The new communicator is independent: a failure, a mismatch or weft_comm_revoke() in one fails no other. Only a process
+ * that ends fails every communicator it is in. @p comm may be destroyed first, or not.
+ *
+ * Owner:  the caller; weft_comm_destroy() ends *part.
+ * Errors: WEFT_INVALID_ARGUMENT, WEFT_INVALID_STATE (a group is open), WEFT_OUT_OF_MEMORY, what @p comm failed with, and
+ *         those of weft_comm_create().
+ */
+WEFT_API weft_status weft_comm_split(weft_comm *comm, int32_t colour, int32_t key, weft_comm **part);
+
 /**
  * Leave. Not collective: the other ranks are told, and go on until they need this one. Every request must have been
  * waited for or the communicator have failed; unfinished ones are abandoned with their buffers no longer touched.
