@@ -46,7 +46,7 @@
     X(verbs_service_level, WEFT_VERBS_SERVICE_LEVEL, U, "0", 0, 15, "service level of InfiniBand packets")             \
     X(verbs_pkey_index, WEFT_VERBS_PKEY_INDEX, U, "0", 0, 65535, "entry of the P_Key tables")                          \
     X(verbs_timeout, WEFT_VERBS_TIMEOUT, U, "18", 1, 31, "patience with an unacknowledged packet: 4.096 us << this")   \
-    X(verbs_retries, WEFT_VERBS_RETRIES, U, "7", 1, 7, "times that an unacknowledged packet is sent again")            \
+    X(verbs_retries, WEFT_VERBS_RETRIES, U, "6", 1, 7, "times that an unacknowledged packet is sent again")            \
     X(verbs_devices, WEFT_VERBS_DEVICES, S, "", 0, 0,                                                                  \
       "RDMA devices to use, as mlx5_0,mlx5_1:2; \"^\" first: all but these")                                           \
     X(registration_cache, WEFT_REGISTRATION_CACHE, B, "1", 0, 1,                                                       \

@@ -25,7 +25,7 @@
 #define DEFAULT_STRIPE_BYTES 65536u
 #define DEFAULT_STAGING_BYTES (4u << 20)
 #define DEFAULT_TIMEOUT 18u /* 1.07 s */
-#define DEFAULT_RETRY_COUNT 7u
+#define DEFAULT_RETRY_COUNT 6u /* 7 is for ever on soft-RoCE */
 #define DEFAULT_LINGER_NS (100 * NS_PER_MS)
 #define DEFAULT_RECONNECT_NS NS_PER_S
 
