@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Debian's stock kernel and a first file system for it, made once and kept. Source it; kernel_folder prints the folder
-# with `vmlinux` and `initramfs`, or says what is missing and returns 77.
+# with `vmlinux`, `initramfs` and, where there is a compiler, `tsc` (tsc.c); or says what is missing and returns 77.
 
 # In the order of need; what they depend on comes with them. rdma_rxe needs a crc32 that it does not name.
 kernel_modules=(virtio_pci virtio_rng virtio_console virtio_net 9pnet_virtio 9p overlay sch_netem
@@ -61,6 +61,7 @@ kernel_make() {
     echo "cannot make a first file system out of $package" >&2
     return 125
   }
+  ! command -v cc >/dev/null || cc -O2 -o "$folder.new/tsc" "$here/tsc.c" || return
   rm -rf "$folder.new/package" "$folder.new"/*.deb
   mv "$folder.new" "$folder"
 }
@@ -68,7 +69,7 @@ kernel_make() {
 # The name carries what the content depends on, so that a change here makes a new one.
 kernel_folder() {
   local cache=${WEFT_LAB_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/weft-lab} folder
-  folder=$cache/$(cat "$here/kernel.sh" "$here/init" | sha256sum | head -c 16)
+  folder=$cache/$(cat "$here/kernel.sh" "$here/init" "$here/tsc.c" | sha256sum | head -c 16)
   mkdir -p "$cache" || return
   (
     flock 9

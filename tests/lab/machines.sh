@@ -48,7 +48,7 @@ machine_start() {
   cat "$scratch/monitor$vm.out" >"$scratch/monitor$vm" &
   qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M pc -accel tcg,thread=multi -cpu max \
     -smp "$cpus" -m "$memory" -kernel "$kernel/vmlinux" -initrd "$kernel/initramfs" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable nokaslr lab.rank=$vm lab.nics=$nics lab.share=$scratch/share lab.here=$here" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off $clock nokaslr lab.rank=$vm lab.nics=$nics lab.share=$scratch/share lab.here=$here" \
     -serial "file:$scratch/console$vm" -device virtio-rng-pci \
     -chardev "pipe,id=monitor,path=$scratch/monitor$vm" -mon chardev=monitor,mode=readline \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
@@ -154,6 +154,9 @@ codes_collect() {
 
 timed_out=false
 mkfifo "$scratch/pause"
+# With the time stamp counter a machine reads its clock without a trap into QEMU, but has to be told the rate.
+clock=
+[ ! -x "$kernel/tsc" ] || clock="tsc=reliable tsc_early_khz=$("$kernel/tsc")"
 network_make || exit 125
 for ((vm = 0; vm < vms; vm++)); do machine_start "$vm"; done
 machines_watch

@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# verbs_two.sh WEFT-PERF WEFT-TRAIN LAB-STEADY [PART...]: two machines with two RDMA devices each; all parts unless some are named.
+. "$(dirname "$0")/lib.sh"
+
+# Both algorithms are right over one device and over two, which then both carry something.
+part_right() {
+  local algorithm before=()
+  for algorithm in ring tree; do
+    WEFT_VERBS_DEVICES=rxe0 perf_right one_$algorithm --algorithm $algorithm -b 4 -e 4M -f 16 --iters 1 --warmup 0
+    before=("$(lab_counter 0 tx_bytes)" "$(lab_counter 1 tx_bytes)")
+    perf_right two_$algorithm --algorithm $algorithm -b 4 -e 4M -f 16 --iters 1 --warmup 0
+    (($(lab_counter 0 tx_bytes) - before[0] > 4 << 20)) || wrong "two_$algorithm: little goes over eth0"
+    (($(lab_counter 1 tx_bytes) - before[1] > 4 << 20)) || wrong "two_$algorithm: little goes over eth1"
+  done
+}
+
+# A training run gives the losses that it gives over TCP, bit for bit. Both need the same algorithm and slices, since
+# the order of sums depends on them.
+part_train() {
+  local transport options=(--layers 2 --width 32 --heads 2 --context 32 --batch 4 --steps 12 --eval-every 0)
+  for i in $(seq 1 400); do echo "$i and $((i * i)) went to market, and $((i * 7 % 31)) came home."; done >/tmp/text
+  for transport in tcp verbs; do
+    WEFT_TRANSPORT=$transport WEFT_ALGORITHM=ring WEFT_SLICE=64K ranks_run train_$transport "$train" --data /tmp/text \
+      "${options[@]}" --log "$LAB_SHARE/train_$transport.jsonl" || {
+      wrong "training over $transport: exit code $?"
+      tail -n 3 "$LAB_SHARE/train_$transport.$RANK"
+    }
+    sed -n 's/.*"step":\([0-9]*\),"loss":\([^,}]*\).*/\1 \2/p' "$LAB_SHARE/train_$transport.jsonl" >"/tmp/losses.$transport"
+  done
+  [ "$RANK" -eq 0 ] || return 0
+  [ "$(wc -l </tmp/losses.tcp)" -eq 12 ] || wrong "12 losses expected"
+  cmp /tmp/losses.tcp /tmp/losses.verbs || wrong "the losses differ"
+}
+
+# What the ring sends, counted at the interface. Two runs differ in the number of their calls alone. A packet of 4096
+# bytes has 58 of headers: Ethernet 14, IPv4 20, UDP 8, BTH 12, ICRC 4. No packet may be sent twice for want of time.
+part_wire() {
+  local message=$((4 << 20)) calls before sent=() expected
+  for calls in 1 4; do
+    before=$(lab_counter 0 tx_bytes)
+    WEFT_VERBS_TIMEOUT=20 WEFT_VERBS_DEVICES=rxe0 perf_right wire$calls --algorithm ring -b $message -e $message \
+      --iters $calls --warmup 0
+    sent+=($(($(lab_counter 0 tx_bytes) - before)))
+  done
+  expected=$((2 * 3 * message / 4096 * (4096 + 58)))
+  echo "wire: $((sent[1] - sent[0])) bytes sent for 6 all-reduces of $message among 2 ranks, expected $expected"
+  awk -v is=$((sent[1] - sent[0])) -v expected=$expected 'BEGIN { exit !(is > expected * 0.98 && is < expected * 1.02) }' ||
+    wrong "not within 2 % of the ring's volume and its headers"
+}
+
+# The system calls of a rank in the middle of a run: soft-RoCE's doorbell, and waiting. A device of silicon has no
+# doorbell to write to.
+part_calls() {
+  local pid
+  : >/tmp/calls
+  WEFT_VERBS_DEVICES=rxe0 WEFT_PORT=29590 "$perf" all_reduce --algorithm ring -b 16K -e 16K --iters 1000000 \
+    >"$LAB_SHARE/calls.$RANK" 2>&1 &
+  pid=$!
+  until grep -qs algbw "$LAB_SHARE/calls.0" || ! kill -0 $pid; do sleep 0.5; done
+  sleep 2 # and the cold call is over
+  if [ "$RANK" -eq 0 ]; then
+    strace -yy -p $pid -o /tmp/calls &
+    until [ "$(wc -l </tmp/calls)" -gt 300 ] || ! kill -0 $pid; do sleep 0.5; done
+    kill -INT $!
+    wait $!
+    sed -nE 's/^([a-z0-9_]+)\(([0-9]+<([^>]*)>?)?.*/\1 \3/p' /tmp/calls |
+      sed -E 's/ .*uverbs.*/ doorbell/; s/ anon_inode:.*/ event/; s/ (TCP|socket|pipe).*/ socket/' |
+      sort | uniq -c | sort -rn | sed 's/^/calls: /'
+    tail -n 40 /tmp/calls
+  fi
+  lab_meet traced
+  kill $pid || tail "$LAB_SHARE/calls.$RANK"
+  wait $pid
+}
+
+# On networks that lose, overtake or delay packets results are right.
+part_netem() {
+  local number=0 spec
+  for spec in "loss 1%" "delay 1ms reorder 5%" "delay 2ms 1ms"; do
+    number=$((number + 1))
+    # shellcheck disable=SC2086 # the specification is words
+    tc qdisc replace dev eth0 root netem $spec || wrong "netem refuses $spec"
+    lab_meet "netem$number"
+    WEFT_VERBS_DEVICES=rxe0 perf_right netem$number --algorithm ring -b 4 -e 64K -f 128 --iters 3 --warmup 0
+    [ "$RANK" -ne 0 ] || tc -s qdisc show dev eth0 | grep Sent | sed "s/^/$spec:/"
+  done
+  tc qdisc del dev eth0 root
+}
+
+# steady_start NAME: all-reduces without end, in the background; returns when they run. steady_end stops them.
+steady_start() {
+  runs=$((runs + 1))
+  WEFT_PORT=$((29600 + runs)) "$steady" 100000 "$LAB_SHARE/$1.stop" >"$LAB_SHARE/$1.$RANK" 2>&1 &
+  steady_pid=$!
+  until grep -qs begun "$LAB_SHARE/$1.0" || ! kill -0 $steady_pid; do sleep 0.2; done
+}
+steady_end() {
+  touch "$LAB_SHARE/$1.stop"
+  wait $steady_pid || wrong "$1: exit code $?"
+  grep -q ' 0 elements wrong' "$LAB_SHARE/$1.$RANK" || wrong "$1: $(tail -n 3 "$LAB_SHARE/$1.$RANK")"
+}
+
+# grows_beyond NIC BYTES: the interface sends so much within 20 s.
+grows_beyond() {
+  local before turn
+  before=$(lab_counter "$1" tx_bytes)
+  for ((turn = 0; turn < 100; turn++)); do
+    sleep 0.2
+    (($(lab_counter "$1" tx_bytes) - before <= $2)) || return 0
+  done
+  return 1
+}
+
+# A rail whose cable is pulled is taken out, with a warning that names it, and used again when the cable is back; the
+# same when its packets are lost without the port going down.
+part_rail() {
+  local fault
+  for fault in link-down:link-up cut:mend; do
+    steady_start "${fault%:*}"
+    lab_meet "pull.$fault"
+    if [ "$RANK" -eq 1 ]; then
+      grows_beyond 1 200000 || wrong "$fault: nothing goes over eth1"
+      lab_request "${fault%:*}" 1:1
+      grows_beyond 0 1000000 || wrong "$fault: it does not go on over eth0"
+      lab_request "${fault#*:}" 1:1
+      grows_beyond 1 1000000 || wrong "$fault: the rail is not used again"
+    fi
+    lab_meet "pulled.$fault"
+    steady_end "${fault%:*}"
+    grep -q "warning verbs rail lost .* device rxe1 " "$LAB_SHARE/${fault%:*}.$RANK" || wrong "$fault: no warning names rxe1"
+    grep -v "^begun" "$LAB_SHARE/${fault%:*}.$RANK"
+  done
+}
+
+if [ "${1-}" = inside ]; then
+  . "$here/ranks.sh"
+  perf=$2 train=$3 steady=$4
+  for part in "${@:5}"; do
+    part_"$part"
+    lab_meet "end.$part"
+  done
+  exit $status
+fi
+
+programs=("$1" "$2" "$3")
+shift 3
+[ $# -gt 0 ] || set -- right train wire calls netem rail
+lab two --vms 2 --nics 2 --timeout 280 -- "$here/verbs_two.sh" inside "${programs[@]}" "$@" || fail "exit code $?"
+finish
