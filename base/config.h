@@ -53,6 +53,8 @@
       "register large buffers with RDMA devices as they come, and keep them so")                                       \
     X(registration_bytes, WEFT_REGISTRATION_LIMIT, U, "0", 0, UINT64_MAX,                                              \
       "bytes registered at a time; 0: half of what may be locked")                                                     \
+    X(calibration, WEFT_CALIBRATION, S, "", 0, 0,                                                                      \
+      "measured costs, a file all ranks read; 0: none; empty: this host's")                                            \
     X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")     \
     X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
     X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \

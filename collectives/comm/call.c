@@ -13,7 +13,10 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
 {
     const uint32_t fields[] = {(uint32_t)choice->algorithm, choice->channel_units, choice->slice_bytes,
                                comm->slot_depth, comm->slot_bytes};
+    /* Measured figures are a file's: ranks that read different ones are to hear of it before their choices part. */
+    const double figures[] = {comm->model->message_ns, comm->model->byte_ns};
     uint64_t hash = bytes_hash(BYTES_HASH_START, fields, sizeof fields);
+    hash = bytes_hash(hash, figures, sizeof figures);
     return (uint32_t)(hash ^ hash >> 32);
 }
 

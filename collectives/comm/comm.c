@@ -56,6 +56,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     if (status != WEFT_OK) goto close_devices;
     status = comm_endpoint_create(comm, diagnostic);
     if (status != WEFT_OK) goto leave;
+    comm_model_calibrate(comm);
     status = comm_memory_create(comm);
     if (status != WEFT_OK) goto destroy_endpoint;
     comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : comm->model->slice_bytes;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "collectives/comm/memory.h"
 #include "collectives/exec/exec.h"
+#include "collectives/select/calibration.h"
 #include "collectives/select/select.h"
 #include "fabric/control/control.h"
 
@@ -84,6 +85,8 @@ struct weft_comm {
     weft_algorithm algorithm;
     uint32_t channel_units, slice_bytes, slot_bytes, slot_depth, local_rank_count;
     const struct cost_model *model;
+    struct cost_model measured_model; /* what `model` points to where figures were measured */
+    char measured_source[CALIBRATION_PATH];
     bool verify;
     uint32_t pair_channel; /* the engine's, for messages between two ranks */
     /* The poster's. */
@@ -114,6 +117,8 @@ struct weft_comm {
 weft_status comm_devices_open(struct weft_comm *comm, uint8_t *features, struct diagnostic *diagnostic);
 /* endpoint.c: over shared memory, TCP, RDMA, or several; settles local_rank_count and model. */
 weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diagnostic);
+/* calibration.c: measured figures in the model's place, where there are any that all ranks read. */
+void comm_model_calibrate(struct weft_comm *comm);
 /* verbs.c */
 weft_status comm_verbs_create(struct weft_comm *comm, struct endpoint **endpoint, struct diagnostic *diagnostic);
 

@@ -64,6 +64,26 @@ WEFT_API weft_status weft_topology_write(const weft_topology *topology, char **t
  */
 WEFT_API uint64_t weft_topology_hash(const weft_topology *topology);
 
+/** What messages between two ranks of this machine were measured to cost; times in nanoseconds. */
+typedef struct weft_calibration {
+    size_t size;           /* sizeof(weft_calibration) of the caller */
+    const char *transport; /* "shm", "tcp", "verbs" */
+    double message_ns;     /* a message, whatever its size: median */
+    double byte_ns;        /* a byte that is sent and combined: median */
+    double message_spread_ns, byte_spread_ns; /* half of the distance between the quartiles */
+    uint32_t samples;
+} weft_calibration;
+
+/**
+ * Keep what was measured, in place of what was kept for that transport, for the communicators of later processes: in
+ * the file that WEFT_CALIBRATION names, else in the user's cache (docs/formats/calibration.md). A file in the cache is
+ * used where all ranks are on one host, a named one everywhere; ranks that read different figures end with
+ * WEFT_MISMATCH at their first operation.
+ * Thread: any; calls do not wait for each other, and the last one stays. *path (1024 bytes, may be NULL): where it is.
+ * Errors: WEFT_INVALID_ARGUMENT (also WEFT_CALIBRATION=0), WEFT_SYSTEM_ERROR (errno says why), WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_calibration_store(const weft_calibration *measured, char *path);
+
 /**
  * What to plan or simulate on a topology, with a rank on every GPU, or on every host where there is no GPU, in the
  * topology's order. Zeros are defaults.

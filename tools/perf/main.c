@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tools/common/options.h"
+#include "tools/perf/calibrate.h"
 #include "tools/perf/measure.h"
 #include "tools/perf/report.h"
 
@@ -75,6 +76,8 @@ static const struct option_entry entries[] = {
     {"--buffers", OPTION_WORD, "KIND", "kind of memory (plain)", FIELD(buffers), 0, 0, buffers, NULL},
     {"--no-check", OPTION_FLAG, NULL, "do not compare results", FIELD(no_check), 0, 0, NULL, NULL},
     {"--json", OPTION_TEXT, "FILE", "write the rows there too", FIELD(json_file), 0, 0, NULL, NULL},
+    {"--calibrate", OPTION_FLAG, NULL, "instead: measure two ranks' messages, for communicators to choose by",
+     FIELD(calibrate), 0, 0, NULL, NULL},
     {"--canonical", OPTION_FLAG, NULL, "", FIELD(canonical), 0, 0, NULL,
      "is not in this version; without it results are equal from run to run for equal ranks, size and algorithm"},
 };
@@ -120,6 +123,10 @@ static enum options_outcome options_complete(struct perf_options *options, const
 {
     static const struct option_entry collective = {
         .name = "collective", .kind = OPTION_WORD, .offset = FIELD(collective), .words = collectives};
+    if (options->calibrate) {
+        snprintf(error, OPTIONS_ERROR_BYTES, "--calibrate stands alone: it measures messages, not a collective");
+        return OPTIONS_MISTAKE;
+    }
     if (positionals->count != 1) {
         snprintf(error, OPTIONS_ERROR_BYTES, "%s, as in weft-perf all_reduce --ranks 2",
                  positionals->count ? "name one collective" : "name a collective");
@@ -289,6 +296,8 @@ int main(int argc, char *argv[])
     struct positionals positionals;
     char error[OPTIONS_ERROR_BYTES];
     enum options_outcome outcome = options_parse(&command, argc, argv, &options, &positionals, error);
+    if (outcome == OPTIONS_GO_ON && options.calibrate && positionals.count == 0)
+        return weft_local_is_child() ? calibrate_rank() : calibrate_supervise(argv);
     if (outcome == OPTIONS_GO_ON) outcome = options_complete(&options, &positionals, error);
     if (outcome != OPTIONS_GO_ON) return options_answer(&command, outcome, error);
     /* The library takes it from the environment, and the ranks that are started inherit that. */

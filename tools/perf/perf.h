@@ -16,7 +16,7 @@ struct perf_options {
     uint64_t warmup;     /* PERF_WARMUP_AUTO: as the size suggests */
     int dtype, op, algorithm, buffers;
     uint64_t root;
-    bool no_check, canonical;
+    bool no_check, canonical, calibrate;
     const char *json_file;
 };
 #define PERF_WARMUP_AUTO UINT64_MAX

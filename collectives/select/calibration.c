@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/select/calibration.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/config.h"
+#include "base/text.h"
+#include "topology/format/yaml.h"
+
+enum { FILE_BYTES_MAX = 65536 };
+const char *const calibration_transports[CALIBRATION_TRANSPORTS] = {"shm", "tcp", "verbs"};
+
+/* A number of nanoseconds, or a count: finite, not negative, less than a day. */
+static weft_status number_take(const struct format_source *source, const struct yaml_value *map, const char *key,
+                               double *number, struct diagnostic *diagnostic)
+{
+    const struct yaml_value *value = yaml_find(map, key);
+    char *end = NULL;
+    bool scalar = value && value->kind == YAML_IS_SCALAR && value->text.size > 0;
+    double found = scalar ? strtod(value->text.at, &end) : 0;
+    if (scalar && end == value->text.at + value->text.size && isfinite(found) && found >= 0 && found < 86400e9) {
+        *number = found;
+        return WEFT_OK;
+    }
+    const struct place place = value ? value->place : map->place;
+    return diagnose(diagnostic, WEFT_BAD_FORMAT, "%s:%u:%u: \"%s\" is not a number from 0 to a day of nanoseconds",
+                    source->name, place.line, place.column, key);
+}
+
+static weft_status figures_take(const struct format_source *source, const struct yaml_value *map,
+                                struct calibration_figures *figures, struct diagnostic *diagnostic)
+{
+    double samples = 0;
+    weft_status status = yaml_expect(source, map, YAML_IS_MAP, "a transport's figures", diagnostic);
+    if (!status) status = number_take(source, map, "message_ns", &figures->message_ns, diagnostic);
+    if (!status) status = number_take(source, map, "message_spread_ns", &figures->message_spread_ns, diagnostic);
+    if (!status) status = number_take(source, map, "byte_ns", &figures->byte_ns, diagnostic);
+    if (!status) status = number_take(source, map, "byte_spread_ns", &figures->byte_spread_ns, diagnostic);
+    if (!status) status = number_take(source, map, "samples", &samples, diagnostic);
+    if (!status && (figures->message_ns <= 0 || figures->byte_ns <= 0 || samples > UINT32_MAX))
+        status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s:%u:%u: a message and a byte each take some time",
+                          source->name, map->place.line, map->place.column);
+    figures->samples = status ? 0 : (uint32_t)samples;
+    figures->present = true;
+    return status;
+}
+
+static void text_copy(const struct yaml_value *value, char text[CALIBRATION_TEXT])
+{
+    if (!value || value->kind != YAML_IS_SCALAR) return;
+    size_t length = value->text.size < CALIBRATION_TEXT ? value->text.size : CALIBRATION_TEXT - 1;
+    for (size_t i = 0; i < length; i++) text[i] = (unsigned char)value->text.at[i] < ' ' ? '?' : value->text.at[i];
+}
+
+static weft_status root_take(const struct format_source *source, const struct yaml_value *root,
+                             struct calibration *calibration, struct diagnostic *diagnostic)
+{
+    const struct yaml_value *version = root->kind == YAML_IS_MAP ? yaml_find(root, "weft_calibration") : NULL;
+    if (!version || version->kind != YAML_IS_SCALAR || strcmp(version->text.at, "1") != 0)
+        return diagnose(diagnostic, WEFT_BAD_FORMAT, "%s: no \"weft_calibration\": 1; weft-perf --calibrate makes one",
+                        source->name);
+    text_copy(yaml_find(root, "host"), calibration->host);
+    text_copy(yaml_find(root, "date"), calibration->date);
+    const struct yaml_value *transports = yaml_find(root, "transports");
+    if (!transports) return diagnose(diagnostic, WEFT_BAD_FORMAT, "%s: there are no \"transports\"", source->name);
+    weft_status status = yaml_expect(source, transports, YAML_IS_MAP, "\"transports\"", diagnostic);
+    for (int i = 0; i < CALIBRATION_TRANSPORTS && !status; i++) {
+        const struct yaml_value *map = yaml_find(transports, calibration_transports[i]);
+        if (map) status = figures_take(source, map, &calibration->figures[i], diagnostic);
+    }
+    return status;
+}
+
+weft_status calibration_parse(const char *name, const char *bytes, size_t size, struct calibration *calibration,
+                              struct diagnostic *diagnostic)
+{
+    const struct format_source source = {.name = name, .bytes = (const uint8_t *)bytes, .size = size};
+    struct calibration taken = {0};
+    struct arena arena = {0};
+    const struct yaml_value *root = NULL;
+    weft_status status = yaml_parse(&source, &arena, &root, diagnostic); /* JSON is YAML */
+    if (!status) status = root_take(&source, root, &taken, diagnostic);
+    arena_free(&arena);
+    if (!status) *calibration = taken;
+    return status;
+}
+
+bool calibration_is_named(void)
+{
+    return config_get()->calibration[0] != '\0';
+}
+
+void calibration_path(char path[CALIBRATION_PATH])
+{
+    path[0] = '\0';
+    if (calibration_is_named()) {
+        if (strcmp(config_get()->calibration, "0") != 0)
+            snprintf(path, CALIBRATION_PATH, "%s", config_get()->calibration);
+        return;
+    }
+    const char *cache = config_launcher_variable("XDG_CACHE_HOME"), *home = config_launcher_variable("HOME");
+    int length = 0;
+    if (cache && cache[0] == '/') /* a relative one is to be ignored, says the XDG Base Directory Specification */
+        length = snprintf(path, CALIBRATION_PATH, "%s/weft/calibration.json", cache);
+    else if (home && home[0] == '/')
+        length = snprintf(path, CALIBRATION_PATH, "%s/.cache/weft/calibration.json", home);
+    if (length >= CALIBRATION_PATH) path[0] = '\0';
+}
+
+void calibration_host(char host[CALIBRATION_TEXT])
+{
+    struct utsname names;
+    if (uname(&names) != 0) memset(&names, 0, sizeof names);
+    snprintf(host, CALIBRATION_TEXT, "%.64s %.32s %ld processors", names.nodename, names.machine,
+             sysconf(_SC_NPROCESSORS_CONF));
+}
+
+weft_status calibration_load(const char *path, struct calibration *calibration, struct diagnostic *diagnostic)
+{
+    char *bytes = malloc(FILE_BYTES_MAX + 1);
+    if (!bytes) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to read %.200s", path);
+    FILE *file = fopen(path, "re");
+    size_t size = file ? fread(bytes, 1, FILE_BYTES_MAX + 1, file) : 0;
+    bool failed = !file || ferror(file) || size > FILE_BYTES_MAX;
+    int error = errno;
+    if (file) fclose(file);
+    weft_status status = WEFT_OK;
+    if (failed)
+        status = diagnose(diagnostic, WEFT_SYSTEM_ERROR, "%.180s: %s", path, file ? "too long" : strerror(error));
+    else
+        status = calibration_parse(path, bytes, size, calibration, diagnostic);
+    free(bytes);
+    return status;
+}
+
+bool calibration_apply(const struct calibration *calibration, const char *transport, const struct cost_model *built_in,
+                       struct cost_model *model, char *source)
+{
+    for (int i = 0; i < CALIBRATION_TRANSPORTS; i++) {
+        const struct calibration_figures *figures = &calibration->figures[i];
+        if (!figures->present || strcmp(transport, calibration_transports[i]) != 0) continue;
+        snprintf(source, CALIBRATION_PATH,
+                 "measured %s on %s, %u samples: message %.4g +- %.2g ns, byte %.4g +- %.2g ns", calibration->date,
+                 calibration->host, figures->samples, figures->message_ns, figures->message_spread_ns, figures->byte_ns,
+                 figures->byte_spread_ns);
+        *model = *built_in;
+        model->message_ns = figures->message_ns;
+        model->byte_ns = figures->byte_ns;
+        model->step_ns = 0; /* what is measured is a message and its step together */
+        model->source = source;
+        return true;
+    }
+    return false;
+}
+
+static char *calibration_json(const struct calibration *calibration)
+{
+    struct text text = {0};
+    json_object_begin(&text, NULL);
+    json_unsigned(&text, "weft_calibration", 1);
+    json_string(&text, "host", calibration->host);
+    json_string(&text, "date", calibration->date);
+    json_object_begin(&text, "transports");
+    for (int i = 0; i < CALIBRATION_TRANSPORTS; i++) {
+        const struct calibration_figures *figures = &calibration->figures[i];
+        if (!figures->present) continue;
+        json_object_begin(&text, calibration_transports[i]);
+        json_number(&text, "message_ns", figures->message_ns);
+        json_number(&text, "message_spread_ns", figures->message_spread_ns);
+        json_number(&text, "byte_ns", figures->byte_ns);
+        json_number(&text, "byte_spread_ns", figures->byte_spread_ns);
+        json_unsigned(&text, "samples", figures->samples);
+        json_object_end(&text);
+    }
+    json_object_end(&text);
+    json_object_end(&text);
+    text_add(&text, "\n");
+    return text_take(&text);
+}
+
+/* The folders that lead to @p path, as far as they are missing: for this user alone, as the specification asks. */
+static void folders_make(const char *path)
+{
+    char folder[CALIBRATION_PATH];
+    snprintf(folder, sizeof folder, "%s", path);
+    for (char *slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(folder, 0700); /* what cannot be made is noticed when the file is opened */
+        *slash = '/';
+    }
+}
+
+/* Beside its place first: readers see the old file or the new one, whole. */
+static bool file_replace(const char *path, const char *text)
+{
+    char beside[CALIBRATION_PATH + 16];
+    snprintf(beside, sizeof beside, "%s.%ld", path, (long)getpid());
+    FILE *file = fopen(beside, "we");
+    if (!file) return false;
+    bool written = fputs(text, file) >= 0;
+    written = fclose(file) == 0 && written;
+    if (written && rename(beside, path) == 0) return true;
+    int error = errno;
+    unlink(beside);
+    errno = error;
+    return false;
+}
+
+weft_status weft_calibration_store(const weft_calibration *measured, char *path)
+{
+    char place[CALIBRATION_PATH];
+    struct calibration calibration = {0};
+    if (!measured || measured->size != sizeof *measured || !measured->transport || !(measured->message_ns > 0) ||
+        !(measured->byte_ns > 0))
+        return WEFT_INVALID_ARGUMENT;
+    int transport = 0;
+    while (transport < CALIBRATION_TRANSPORTS && strcmp(measured->transport, calibration_transports[transport]) != 0)
+        transport++;
+    calibration_path(place);
+    if (transport == CALIBRATION_TRANSPORTS || !place[0]) return WEFT_INVALID_ARGUMENT;
+    char host[CALIBRATION_TEXT];
+    calibration_host(host);
+    if (calibration_load(place, &calibration, NULL) != WEFT_OK || strcmp(calibration.host, host) != 0)
+        calibration = (struct calibration){0};
+    memcpy(calibration.host, host, sizeof host);
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(calibration.date, sizeof calibration.date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    calibration.figures[transport] = (struct calibration_figures){.present = true,
+                                                                  .message_ns = measured->message_ns,
+                                                                  .message_spread_ns = measured->message_spread_ns,
+                                                                  .byte_ns = measured->byte_ns,
+                                                                  .byte_spread_ns = measured->byte_spread_ns,
+                                                                  .samples = measured->samples};
+    char *text = calibration_json(&calibration);
+    if (!text) return WEFT_OUT_OF_MEMORY;
+    folders_make(place);
+    bool stored = file_replace(place, text);
+    free(text);
+    if (!stored) return WEFT_SYSTEM_ERROR;
+    if (path) snprintf(path, CALIBRATION_PATH, "%s", place);
+    return WEFT_OK;
+}
