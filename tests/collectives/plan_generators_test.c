@@ -164,6 +164,36 @@ static void broadcast_sends_each_rank_the_message_once(void **state)
     }
 }
 
+static void check_blocks(weft_collective collective, weft_algorithm algorithm, uint32_t n, uint64_t chain, double sent)
+{
+    struct weft_plan *plan = plan_make(collective, algorithm, n, 0, 1, 64);
+    weft_plan_report report;
+    plan_must_verify(plan, &report);
+    assert_int_equal(report.critical_messages, chain);
+    assert_true(fabs(report.max_rank_sent_share - sent) < 1e-12);
+    weft_plan_destroy(plan);
+}
+
+/* Every rank sends all blocks but one once, whichever way; only the root's neighbour in a binomial tree sends more. */
+static void blocks_take_as_many_messages_as_promised(void **state)
+{
+    (void)state;
+    for (uint32_t n = 2; n <= 40; n++) {
+        double others = (double)(n - 1) / n;
+        check_blocks(WEFT_ALL_GATHER, WEFT_ALGORITHM_RING, n, n - 1, others);
+        check_blocks(WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_RING, n, n - 1, others);
+        check_blocks(WEFT_ALL_GATHER, WEFT_ALGORITHM_HALVING, n, log2_up(n), others);
+        check_blocks(WEFT_ALL_GATHER, WEFT_ALGORITHM_DIRECT, n, 1, others);
+        check_blocks(WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_DIRECT, n, 1, others);
+        check_blocks(WEFT_ALL_TO_ALL, WEFT_ALGORITHM_DIRECT, n, 1, others / n);
+        check_blocks(WEFT_SCATTER, WEFT_ALGORITHM_DIRECT, n, 1, others);
+        check_blocks(WEFT_GATHER, WEFT_ALGORITHM_DIRECT, n, 1, 1.0 / n);
+        check_blocks(WEFT_ALL_REDUCE, WEFT_ALGORITHM_DIRECT, n, 2, 2 * others);
+        check_blocks(WEFT_SCATTER, WEFT_ALGORITHM_TREE, n, log2_up(n / 2 + 1), others);
+        check_blocks(WEFT_BARRIER, WEFT_ALGORITHM_HALVING, n, log2_up(n), 0);
+    }
+}
+
 static void barrier_carries_no_payload(void **state)
 {
     (void)state;
@@ -283,6 +313,7 @@ int main(void)
         cmocka_unit_test(two_ring_channels_use_both_directions_of_a_link),
         cmocka_unit_test(tree_all_reduce_is_logarithmic),
         cmocka_unit_test(broadcast_sends_each_rank_the_message_once),
+        cmocka_unit_test(blocks_take_as_many_messages_as_promised),
         cmocka_unit_test(barrier_carries_no_payload),
         cmocka_unit_test(both_trees_span_all_ranks_in_logarithmic_depth),
         cmocka_unit_test(no_rank_is_interior_in_both_trees),

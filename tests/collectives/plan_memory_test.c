@@ -122,6 +122,42 @@ static weft_status call_hash(void *subject)
     return weft_plan_hash(subject) ? WEFT_OK : WEFT_OUT_OF_MEMORY;
 }
 
+/* A plan over three trees of four ranks. */
+static weft_status call_create(void *subject)
+{
+    static const uint32_t chain[4] = {0, 0, 1, 2}, spokes[4] = {3, 3, 3, 0}, other_way[4] = {0, 2, 0, 0};
+    const weft_plan_tree trees[3] = {{0, chain, NULL, 1}, {3, spokes, NULL, 2}, {0, chain, other_way, 3}};
+    const weft_plan_layout layout = {.size = sizeof layout, .trees = trees, .tree_count = 3};
+    weft_plan_spec spec = *(const weft_plan_spec *)subject;
+    spec.layout = &layout;
+    weft_plan *plan = NULL;
+    weft_status status = weft_plan_create(&spec, &plan);
+    assert_true((status == WEFT_OK) == (plan != NULL));
+    weft_plan_destroy(plan);
+    return status;
+}
+
+static void ignore_load(void *context, const weft_plan_load *load)
+{
+    (void)context, (void)load;
+}
+
+static weft_status call_loads(void *subject)
+{
+    return weft_plan_loads(subject, ignore_load, NULL);
+}
+
+static void a_layout_without_memory_leaves_nothing(void **state)
+{
+    (void)state;
+    weft_plan_spec spec = {.size = sizeof spec, .algorithm = WEFT_ALGORITHM_TREE, .rank_count = 4, .root = 0};
+    spec.collective = WEFT_ALL_REDUCE;
+    assert_true(fail_in_turn(call_create, &spec) > 0);
+    spec.collective = WEFT_BROADCAST;
+    spec.root = 2;
+    assert_true(fail_in_turn(call_create, &spec) > 0);
+}
+
 static void running_out_of_memory_is_said_and_leaves_nothing(void **state)
 {
     (void)state;
@@ -132,9 +168,12 @@ static void running_out_of_memory_is_said_and_leaves_nothing(void **state)
         plan_make(WEFT_ALL_REDUCE, WEFT_ALGORITHM_TREE, 20, 0, 2, 2),
         plan_make(WEFT_BROADCAST, WEFT_ALGORITHM_TREE, 7, 3, 1, 2),
         plan_make(WEFT_BARRIER, WEFT_ALGORITHM_TREE, 9, 0, 1, 2),
+        plan_make(WEFT_ALL_GATHER, WEFT_ALGORITHM_RING, 5, 0, 2, 2),
+        plan_make(WEFT_ALL_TO_ALL, WEFT_ALGORITHM_DIRECT, 4, 0, 1, 2),
     };
     for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
         assert_true(fail_in_turn(call_verify, plans[i]) > 0);
+        assert_true(fail_in_turn(call_loads, plans[i]) > 0);
         assert_true(fail_in_turn(call_print, plans[i]) > 0);
         assert_true(fail_in_turn(call_print_json, plans[i]) > 0);
         assert_true(fail_in_turn(call_hash, plans[i]) > 0);
@@ -149,6 +188,7 @@ static void running_out_of_memory_is_said_and_leaves_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_layout_without_memory_leaves_nothing),
         cmocka_unit_test(running_out_of_memory_is_said_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
