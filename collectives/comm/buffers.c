@@ -75,6 +75,16 @@ static bool spans_are_one(const struct weft_comm *comm, const struct collective_
     return send_begin == recv_begin;
 }
 
+void call_extent(const struct weft_comm *comm, const struct collective_call *call, size_t *send_bytes,
+                 size_t *recv_bytes)
+{
+    struct span send = {.used = false}, recv = {.used = false};
+    *send_bytes = *recv_bytes = 0;
+    if (shape_of(call->collective)->blocks == BLOCKS_NONE) return;
+    if (side_span(comm, call, true, &send) && send.used) *send_bytes = send.bytes;
+    if (side_span(comm, call, false, &recv) && recv.used) *recv_bytes = recv.bytes;
+}
+
 weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place)
 {
     struct span send, recv;

@@ -118,6 +118,7 @@ static void call_fill(const struct weft_comm *comm, const struct collective_call
     request->receives = call->receives;
     request->blocks = call->blocks;
     request->payload_bytes = call_payload_bytes(comm, call);
+    call_extent(comm, call, &request->send_bytes, &request->recv_bytes);
     request->call = (struct operation_call){
         .send = call->send,
         .recv = call->recv,

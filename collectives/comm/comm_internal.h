@@ -34,6 +34,7 @@ struct weft_request {
     uint64_t payload_bytes;
     uint64_t posted_ns, deadline_ns; /* times, not durations */
     struct operation *operation;     /* NULL until begun */
+    size_t send_bytes, recv_bytes;   /* of this rank's buffers; 0: it has none */
     struct registration *held[2];    /* of the buffers, while it runs: memory.c; NULL: none */
     uint64_t broken_since_ns;        /* when the operation stopped for good; 0: it has not */
     _Atomic uint32_t status; /* WEFT_IN_PROGRESS until complete: request_finish() releases, request_status() acquires */
@@ -124,6 +125,9 @@ weft_status comm_verbs_create(struct weft_comm *comm, struct endpoint **endpoint
 
 /* buffers.c: does the caller's memory fit the call? *in_place: the two buffers are one. */
 weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place);
+/* Bytes of this rank's buffers, 0 where it has none. The call has been checked. */
+void call_extent(const struct weft_comm *comm, const struct collective_call *call, size_t *send_bytes,
+                 size_t *recv_bytes);
 
 /* call.c */
 /* Sign, choose and post. All but the buffers has been checked. */

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "collectives/comm/comm_internal.h"
@@ -113,6 +112,14 @@ void comm_memory_destroy(struct weft_comm *comm)
         LIST_REMOVE(record, link);
         record_free(memory, record);
     }
+    if (memory->cache) {
+        struct registration_statistics seen;
+        registration_cache_statistics(memory->cache, &seen);
+        log_debug("rank %u registrations hits %llu misses %llu evictions %llu gone %llu refused %llu",
+                  comm->identity.rank, (unsigned long long)seen.hits, (unsigned long long)seen.misses,
+                  (unsigned long long)seen.evictions, (unsigned long long)seen.invalidations,
+                  (unsigned long long)seen.refusals);
+    }
     registration_cache_destroy(memory->cache);
     pthread_mutex_destroy(&memory->lock);
     free(memory);
@@ -129,50 +136,20 @@ void *comm_memory_find(void *context, const void *source, size_t bytes)
     return registration ? registration->handle : NULL;
 }
 
-/* Blocks of `count` elements at `send` and at `recv`: one, or one for each rank; 0 where sizes differ by rank. */
-static void shape_of(weft_collective collective, uint32_t rank_count, uint64_t *send_blocks, uint64_t *recv_blocks)
-{
-    *send_blocks = *recv_blocks = 1;
-    switch (collective) {
-    case WEFT_REDUCE_SCATTER:
-    case WEFT_SCATTER:
-        *send_blocks = rank_count;
-        break;
-    case WEFT_ALL_GATHER:
-    case WEFT_GATHER:
-        *recv_blocks = rank_count;
-        break;
-    case WEFT_ALL_TO_ALL:
-        *send_blocks = *recv_blocks = rank_count;
-        break;
-    case WEFT_ALL_TO_ALLV:
-    case WEFT_BARRIER:
-        *send_blocks = *recv_blocks = 0;
-        break;
-    default:
-        break;
-    }
-}
-
 /* A buffer that cannot be registered is copied. */
-static struct registration *hold(struct registration_cache *cache, const void *buffer, uint64_t block_bytes,
-                                 uint64_t blocks)
+static struct registration *hold(struct registration_cache *cache, const void *buffer, size_t bytes)
 {
     struct registration *held = NULL;
-    size_t bytes;
-    if (!buffer || !size_multiply(block_bytes, blocks, &bytes) || bytes < SMALLEST_HELD_BYTES) return NULL;
+    if (bytes < SMALLEST_HELD_BYTES) return NULL;
     return registration_cache_acquire(cache, buffer, bytes, &held, NULL) == WEFT_OK ? held : NULL;
 }
 
 void comm_memory_hold(struct weft_comm *comm, struct weft_request *request)
 {
-    if (!comm->memory->cache || comm->identity.rank_count == 1) return;
-    const struct operation_call *call = &request->call;
-    uint64_t send_blocks, recv_blocks;
-    shape_of((weft_collective)request->signature.collective, comm->identity.rank_count, &send_blocks, &recv_blocks);
-    const uint64_t block_bytes = call->count * weft_dtype_size(call->dtype);
-    request->held[0] = hold(comm->memory->cache, call->recv, block_bytes, recv_blocks);
-    if (call->send != call->recv) request->held[1] = hold(comm->memory->cache, call->send, block_bytes, send_blocks);
+    struct registration_cache *cache = comm->memory->cache;
+    if (!cache || comm->identity.rank_count == 1) return;
+    request->held[0] = hold(cache, request->call.recv, request->recv_bytes);
+    request->held[1] = hold(cache, request->call.send, request->send_bytes); /* in place: found at once */
 }
 
 void comm_memory_release(struct weft_comm *comm, struct weft_request *request)
