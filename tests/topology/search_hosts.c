@@ -190,6 +190,34 @@ static void unlike_hosts_have_plans_too(void **state)
     weft_topology_destroy(topology);
 }
 
+static void unlike_boxes_have_rings_and_broadcast_over_them(void **state)
+{
+    (void)state;
+    weft_topology *topology = topology_new();
+    uint32_t fabric = machine_add(topology, NODE_SWITCH, TOPOLOGY_NONE, "fabric");
+    for (uint32_t i = 0; i < 9; i++) {
+        uint32_t host = machine_add(topology, NODE_HOST, TOPOLOGY_NONE, "box%u", i), gpus = i % 2 ? 4 : 8;
+        uint32_t nvswitch = machine_add(topology, NODE_NVSWITCH, host, "nvswitch");
+        for (uint32_t k = 0; k < gpus; k++) {
+            uint32_t bridge = machine_add(topology, NODE_PCI_BRIDGE, host, "bridge%u", k);
+            uint32_t gpu = machine_add(topology, NODE_GPU, bridge, "gpu%u", k);
+            uint32_t nic = machine_add(topology, NODE_NIC, bridge, "nic%u", k);
+            machine_link(topology, LINK_NVLINK, gpu, nvswitch, 300e9);
+            machine_link(topology, LINK_PCI, gpu, bridge, 50e9);
+            machine_link(topology, LINK_PCI, nic, bridge, 50e9);
+            machine_link(topology, LINK_NETWORK, nic, fabric, 25e9);
+        }
+    }
+    machine_seal(topology);
+    struct search_result *result = search(topology, SEARCH_BROADCAST);
+    assert_int_equal(result->rank_count, 56);
+    check_result(topology, result);
+    check_rational(result->rings.bandwidth, UINT64_C(100000000000), 1);
+    check_rational(result->forest.gap, 1, 1);
+    topology_search_free(result);
+    weft_topology_destroy(topology);
+}
+
 /* NCCL's files show NICs and nothing beyond them. */
 static void a_network_that_is_not_shown_is_assumed_and_said(void **state)
 {
@@ -224,6 +252,7 @@ int main(void)
         cmocka_unit_test(rotated_trees_load_no_link_beyond_its_bandwidth),
         cmocka_unit_test(five_hundred_hosts_are_planned_to_the_bound),
         cmocka_unit_test(unlike_hosts_have_plans_too),
+        cmocka_unit_test(unlike_boxes_have_rings_and_broadcast_over_them),
         cmocka_unit_test(a_network_that_is_not_shown_is_assumed_and_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@ static bool same_shape(const struct cluster *c)
 {
     for (uint32_t host = 1; host < c->shapes.host_count; host++)
         if (c->shapes.shape[host] != c->shapes.shape[0]) return false;
-    return c->shapes.host_count > 1;
+    return true;
 }
 
 static bool place_hosts(struct cluster *c)
@@ -20,7 +20,9 @@ static bool place_hosts(struct cluster *c)
     for (uint32_t place = 0; place < hosts->host_count; place++)
         c->host_at[place] = c->shapes.host_index[hosts->ranks[hosts->first_rank[place]]];
     c->places = hosts->host_count;
-    c->host_ranks = c->shapes.rank_count[0];
+    c->host_ranks = c->shapes.rank_count[c->host_at[0]];
+    for (uint32_t host = 0; host < c->shapes.host_count; host++)
+        if (c->shapes.rank_count[host] < c->host_ranks) c->host_ranks = c->shapes.rank_count[host];
     return true;
 }
 
@@ -30,7 +32,7 @@ static bool cut_out_host(struct cluster *c)
     uint32_t host = c->host_at[0], first = c->shapes.first_node[host];
     struct search_flow_graph *local = &c->local;
     *local = (struct search_flow_graph){.unit = graph->unit, .hops = graph->hops, .hop_count = graph->hop_count};
-    local->rank_count = c->host_ranks;
+    local->rank_count = c->shapes.rank_count[host];
     local->node_count = c->shapes.first_node[host + 1] - first;
     local->arcs = arena_alloc(&c->arena, graph->arc_count + 1u, sizeof *local->arcs);
     local->first_arc = arena_alloc(&c->arena, local->node_count + 1u, sizeof *local->first_arc);
@@ -58,7 +60,8 @@ bool cluster_init(struct cluster *cluster, struct search_context *context)
         context->failed = true;
         return false;
     }
-    if (!same_shape(cluster)) return false;
+    if (cluster->shapes.host_count < 2) return false;
+    cluster->alike = same_shape(cluster);
     cluster->seen = arena_alloc(&cluster->arena, nodes, sizeof *cluster->seen);
     cluster->via = arena_alloc(&cluster->arena, nodes, sizeof *cluster->via);
     cluster->round = arena_alloc(&cluster->arena, nodes, sizeof *cluster->round);

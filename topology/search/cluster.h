@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hosts of one shape, and ways between their ranks, for plans that are lifted from one host to all. */
+/* Hosts in their order, and ways between their ranks, for plans that are lifted from one host to all. */
 #ifndef TOPOLOGY_SEARCH_CLUSTER_H
 #define TOPOLOGY_SEARCH_CLUSTER_H
 
@@ -13,14 +13,15 @@ struct cluster {
     struct host_shapes shapes;
     uint32_t *host_at;              /* by place in the result's order: host of `shapes` */
     uint32_t places;                /* hosts */
-    uint32_t host_ranks;            /* of each host */
-    struct search_flow_graph local; /* the host at place 0; its hops are indices into the whole graph's hops */
+    bool alike;                     /* all hosts have one shape */
+    uint32_t host_ranks;            /* of each host if they are alike; else of the one with fewest */
+    struct search_flow_graph local; /* the host at place 0; its hops are the whole graph's */
     /* of one search for a way */
     uint32_t *seen, *round, stamp, *via, *queue;
     double *pressure; /* by node: the fullest arc on the way, for its capacity */
 };
 
-/* False: hosts differ, there is only one (nothing is wrong then), or memory ran out (context->failed). */
+/* False: there is only one host (nothing is wrong then), or memory ran out (context->failed). */
 bool cluster_init(struct cluster *cluster, struct search_context *context);
 void cluster_free(struct cluster *cluster);
 

@@ -281,7 +281,7 @@ weft_status lift_forest(struct search_context *context)
         return context->failed ? WEFT_OUT_OF_MEMORY : status;
     }
     struct cluster cluster;
-    if (cluster_init(&cluster, context)) every_rank(context, &cluster);
+    if (cluster_init(&cluster, context) && cluster.alike) every_rank(context, &cluster);
     if (context->result->forest.tree_count)
         context->result->forest.method = "one host's packing, host to host by lanes";
     cluster_free(&cluster);

@@ -3,7 +3,8 @@
  * Rings of a cluster of like hosts: one for each lane. In every host a ring enters at the lane's rank, passes all
  * others along one of the rings that were found for a host alone, and leaves at the last. Every other host is passed
  * the other way round, so that a ring enters each host on the rail on which it left the one before. With an odd number
- * of hosts one hop has to change rails, through the fabric or, where rails are apart, through a rank.
+ * of hosts one hop has to change rails, through the fabric or, where rails are apart, through a rank. Unlike hosts are
+ * passed in rank order, by as many rings as help.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ struct threading {
     struct cluster *cluster;
     struct search_context *context;
     struct ring_set local; /* of one host */
-    uint32_t ring_count;   /* of them, from the first, that lanes may follow */
+    uint32_t ring_count;   /* of them, from the first, that lanes may follow; 0: ranks in order */
     uint64_t *load;        /* by hop: how many rings */
     uint32_t *leaving;     /* by local rank: lanes that leave a host by it */
     struct hop_list arcs;
@@ -63,19 +64,30 @@ static bool add_hop(struct threading *t, uint32_t from, uint32_t to)
     return true;
 }
 
+/* All ranks in the order in which a lane's ring passes them. */
+static void ring_order(struct threading *t, uint32_t lane, uint32_t *local, uint32_t *order)
+{
+    const struct cluster *c = t->cluster;
+    uint32_t total = 0;
+    if (c->alike) local_order(t, lane, local);
+    for (uint32_t place = 0; place < c->places; place++) {
+        uint32_t count = c->shapes.rank_count[c->host_at[place]];
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t at = place % 2 ? count - 1 - i : i;
+            order[total++] = cluster_node(c, place, c->alike ? local[at] : (at + lane) % count);
+        }
+    }
+}
+
 /* One ring through all hosts. */
 static bool thread_lane(struct threading *t, uint32_t lane, struct ring_set *set)
 {
-    const struct cluster *c = t->cluster;
-    uint32_t count = c->host_ranks, ranks = t->context->graph->rank_count;
-    uint32_t *local = malloc(count * sizeof *local), *order = malloc(ranks * sizeof *order);
+    uint32_t ranks = t->context->graph->rank_count;
+    uint32_t *local = malloc((t->cluster->host_ranks + 1u) * sizeof *local), *order = malloc(ranks * sizeof *order);
     uint32_t *first = malloc((ranks + 1u) * sizeof *first);
     bool ok = local && order && first;
     t->context->failed |= !ok;
-    if (ok) local_order(t, lane, local);
-    for (uint32_t place = 0; place < c->places && ok; place++)
-        for (uint32_t i = 0; i < count; i++)
-            order[place * count + i] = cluster_node(c, place, local[place % 2 ? count - 1 - i : i]);
+    if (ok) ring_order(t, lane, local, order);
     t->arcs.count = 0;
     for (uint32_t i = 0; i < ranks && ok; i++) {
         first[i] = t->arcs.count;
@@ -110,7 +122,7 @@ static struct rational weigh(const struct threading *t, struct ring_set *set)
     return rate;
 }
 
-/* Rings for all lanes over the first @p ring_count local rings, if they are faster than @p best. */
+/* Rings for all lanes over the first @p ring_count local rings, if they have more in total than @p best. */
 static void thread_all(struct threading *t, uint32_t ring_count, uint32_t lanes, struct rational *best,
                        struct ring_set *kept)
 {
@@ -121,7 +133,8 @@ static void thread_all(struct threading *t, uint32_t ring_count, uint32_t lanes,
     for (uint32_t lane = 0; lane < lanes && !t->context->failed; lane++)
         if (!thread_lane(t, lane, &set)) break;
     struct rational rate = set.count == lanes ? weigh(t, &set) : (struct rational){0, 1};
-    if (rational_compare(rate, *best) > 0) {
+    rate = rational_multiply(rate, rational_make(lanes, 1));
+    if (rational_valid(rate) && rational_compare(rate, *best) > 0) {
         struct ring_set slower = *kept;
         *kept = set;
         set = slower;
@@ -141,15 +154,17 @@ weft_status lift_rings(struct search_context *context)
         struct search_context host = {.graph = &cluster.local, .budget = context->budget};
         struct rational best = {0, 1};
         uint32_t lanes = result->hosts.lane_count;
-        if (cluster.host_ranks > 1) rings_disjoint(&host, 0, 0, &t.local);
+        if (cluster.alike && cluster.host_ranks > 1) rings_disjoint(&host, 0, 0, &t.local);
         t.leaving = calloc(cluster.host_ranks + 1u, sizeof *t.leaving);
         t.load = calloc(context->graph->hop_count + 1u, sizeof *t.load);
         context->failed |= !t.load || !t.leaving || host.failed;
+        if (!cluster.alike) lanes = cluster.host_ranks;
         if (lanes == 0 || lanes > 64) lanes = 1;
         /* Behind switches any order will do, and a single one has all lanes leave by different ranks; where links are
          * direct, different rings keep out of one another's way. */
         if (!context->failed) thread_all(&t, t.local.count > 0, lanes, &best, &set);
         if (!context->failed && t.local.count > 1) thread_all(&t, t.local.count, lanes, &best, &set);
+        if (!context->failed && lanes > 1 && !cluster.alike) thread_all(&t, 0, 1, &best, &set);
         if (!context->failed && set.count) rings_realize(context, &set, &result->rings);
         ring_set_free(&set);
         ring_set_free(&t.local);
