@@ -18,7 +18,7 @@
 #include "tests/transport/verbs_hosts.h"
 
 enum {
-    SEEDS = 60,
+    SEEDS = 24,
     PUTS = 60, /* each way */
     PATHS = 4,
     SLOT_BYTES = 40960,

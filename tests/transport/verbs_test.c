@@ -287,7 +287,7 @@ static void every_call_may_fail_while_connecting(void **state)
     (void)state;
     for (uint32_t call = 0; call < MOCKVERBS_CALL_COUNT; call++) {
         if (call == MOCKVERBS_DEREG_MR) continue;
-        for (uint32_t after = 0; after < 12; after++) {
+        for (uint32_t after = 0; after < 8; after++) {
             struct verbs_hosts hosts = {.ipv6 = false};
             struct endpoint *endpoints[2];
             struct connection *connections[2];

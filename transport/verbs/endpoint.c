@@ -15,6 +15,7 @@
 /* What costs a system call is looked at so often; the second for callers whose now_ns stands still. */
 #define LOOK_INTERVAL_NS (500 * NS_PER_US)
 #define LOOK_POLLS 1024u
+#define LOOK_EVENTS 64
 /* Completions that tell of nothing but room for more requests keep nobody awake, within reason. */
 #define ARM_ROUNDS 64u
 
@@ -24,7 +25,7 @@
 #define DEFAULT_INLINE_BYTES 220u
 #define DEFAULT_STRIPE_BYTES 65536u
 #define DEFAULT_STAGING_BYTES (4u << 20)
-#define DEFAULT_TIMEOUT 18u /* 1.07 s */
+#define DEFAULT_TIMEOUT 18u    /* 1.07 s */
 #define DEFAULT_RETRY_COUNT 6u /* 7 is for ever on soft-RoCE */
 #define DEFAULT_LINGER_NS (100 * NS_PER_MS)
 #define DEFAULT_RECONNECT_NS NS_PER_S
@@ -184,20 +185,33 @@ void verbs_port_check(struct verbs_port *port)
 
 /* ---- Poll and arm ---- */
 
-/* All that is told by descriptors. */
+static void look_at_devices(struct verbs_endpoint *endpoint)
+{
+    verbs_manager_take_events(endpoint);
+    for (uint32_t i = 0; i < endpoint->port_count; i++) verbs_device_take_events(endpoint->ports[i].device);
+}
+
+/* All that is told by descriptors, and what goes on with time. */
 static void look(struct verbs_endpoint *endpoint)
 {
+    struct epoll_event events[LOOK_EVENTS];
+    /* One system call while there is nothing, however many peers there are. */
+    const int count = epoll_wait(endpoint->epoll, events, LOOK_EVENTS, 0);
+
     endpoint->looked_ns = endpoint->now_ns;
     endpoint->polls = 0;
-    verbs_manager_take_events(endpoint);
-    for (uint32_t i = 0; i < endpoint->port_count; i++) {
-        verbs_device_take_events(endpoint->ports[i].device);
-        verbs_port_check(&endpoint->ports[i]);
+    for (int i = 0; i < count; i++) {
+        if (!events[i].data.ptr) look_at_devices(endpoint);
+        /* Those that are still being made look for themselves. */
+        struct verbs_connection *connection = events[i].data.ptr;
+        if (connection && connection->announced) verbs_stream_advance(connection);
     }
+    /* Another endpoint may have read what is ours. */
+    for (uint32_t i = 0; i < endpoint->port_count; i++) verbs_port_check(&endpoint->ports[i]);
     for (uint32_t peer = 0; peer < endpoint->base.rank_count; peer++) {
         struct verbs_connection *connection = endpoint->of_peer[peer];
         if (!connection || !connection->announced) continue;
-        verbs_stream_advance(connection);
+        if (connection->stream.unsent) verbs_stream_advance(connection);
         verbs_connection_advance(connection);
     }
 }

@@ -34,7 +34,7 @@ static void watch_silence(int fd, uint64_t keepalive_ns)
 weft_status verbs_stream_open(struct verbs_connection *connection, int fd)
 {
     struct verbs_endpoint *endpoint = verbs_endpoint_of_connection(connection);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = connection};
     int domain;
     socklen_t size = sizeof domain;
 
