@@ -134,19 +134,6 @@ const struct search_rings *advice_rings(const struct advice *advice)
     return rational_compare(fractional->bandwidth, whole->bandwidth) > 0 ? fractional : whole;
 }
 
-uint32_t advice_rotate(const struct search_result *search, uint32_t rank, uint32_t places)
-{
-    const struct search_hosts *hosts = &search->hosts;
-    for (uint32_t place = 0; place < hosts->host_count; place++) {
-        for (uint32_t i = hosts->first_rank[place]; i < hosts->first_rank[place + 1]; i++) {
-            if (hosts->ranks[i] != rank) continue;
-            uint32_t turned = (place + places) % hosts->host_count;
-            return hosts->ranks[hosts->first_rank[turned] + i - hosts->first_rank[place]];
-        }
-    }
-    return rank;
-}
-
 static bool prediction_goes_on(void *context, double share_done)
 {
     return advice_ask(context, share_done);

@@ -52,8 +52,6 @@ weft_status advice_predict(struct advice *advice, struct diagnostic *diagnostic)
 
 /* The better of edge-disjoint and fractional rings; NULL: there are none. */
 const struct search_rings *advice_rings(const struct advice *advice);
-/* The rank at the same place of the host that comes @p places after this rank's in the order of hosts. */
-uint32_t advice_rotate(const struct search_result *search, uint32_t rank, uint32_t places);
 bool advice_collective_bounded(weft_collective collective, enum search_collective *bounded);
 
 void advice_figures(const struct advice *advice, weft_topology_figures *figures);

@@ -99,7 +99,7 @@ static void parents_fill(const struct search_result *search, const struct search
 {
     for (uint32_t i = 0; i < edge_count; i++) {
         uint32_t child = edges[i].child, parent = edges[i].parent;
-        if (places) child = advice_rotate(search, child, places), parent = advice_rotate(search, parent, places);
+        if (places) child = search_rotate(search, child, places), parent = search_rotate(search, parent, places);
         parents[child] = parent;
     }
 }
@@ -129,7 +129,7 @@ static weft_status forest_candidate(struct advice *advice, const char *name, con
             uint32_t places = i / forest->tree_count, *down = parents + 2 * (size_t)i * n, *up = down + n;
             if (tree->edges) parents_fill(search, tree->edges, tree->edge_count, places, down);
             if (tree->reduce_edges) parents_fill(search, tree->reduce_edges, tree->edge_count, places, up);
-            trees[i] = (weft_plan_tree){.root = places ? advice_rotate(search, tree->root, places) : tree->root,
+            trees[i] = (weft_plan_tree){.root = places ? search_rotate(search, tree->root, places) : tree->root,
                                         .parents = tree->edges ? down : up,
                                         .reduce_parents = tree->reduce_edges ? up : NULL,
                                         .weight = weights[i]};

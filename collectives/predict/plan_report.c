@@ -62,7 +62,7 @@ void advice_figures(const struct advice *advice, weft_topology_figures *figures)
 
 static uint32_t turned(const struct advice *advice, uint32_t rank, uint32_t places)
 {
-    return places ? advice_rotate(advice->search, rank, places) : rank;
+    return places ? search_rotate(advice->search, rank, places) : rank;
 }
 
 /* Do data on their way up take the same edges, backwards, as on their way down? */
