@@ -143,6 +143,26 @@ static void version_3_with_memory_side_caches_gpus_and_matrices(void **state)
     weft_topology_destroy(topology);
 }
 
+static void this_machine_is_written_and_read_back(void **state)
+{
+    (void)state;
+    weft_topology *topology = NULL, *back = NULL;
+    char *yaml = NULL, error[256] = "";
+    if (weft_topology_discover(&topology)) fail_msg("this machine cannot be read");
+    assert_int_equal(weft_topology_write(topology, &yaml), WEFT_OK);
+    if (weft_topology_parse("written", yaml, strlen(yaml), &back, error)) fail_msg("refused: %s in\n%s", error, yaml);
+    assert_true(topology_equal(topology, back));
+    weft_topology_destroy(back);
+    free(yaml);
+    weft_topology_destroy(topology);
+}
+
+static void a_cut_file_is_never_half_read(void **state)
+{
+    (void)state;
+    cut_everywhere(MACHINES_DIRECTORY "/two_packages.xml");
+}
+
 static void mistakes_are_named_with_their_place(void **state)
 {
     (void)state;
@@ -168,6 +188,8 @@ int main(void)
         cmocka_unit_test(a_file_reads_as_it_does_through_hwloc),
         cmocka_unit_test(exported_machines_read_as_they_are),
         cmocka_unit_test(version_3_with_memory_side_caches_gpus_and_matrices),
+        cmocka_unit_test(this_machine_is_written_and_read_back),
+        cmocka_unit_test(a_cut_file_is_never_half_read),
         cmocka_unit_test(mistakes_are_named_with_their_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

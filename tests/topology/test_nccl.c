@@ -201,6 +201,37 @@ static void graphs_are_channels_over_the_devices_they_name(void **state)
     weft_topology_destroy(topology);
 }
 
+static double bandwidth_out(const weft_topology *topology, uint32_t node, enum link_kind kind)
+{
+    double sum = 0;
+    uint32_t count;
+    const uint32_t *links = topology_links_of(topology, node, &count);
+    for (uint32_t i = 0; i < count; i++)
+        if (topology->links[links[i]].kind == kind) sum += gbps(topology->links[links[i]].bandwidth);
+    return sum;
+}
+
+/* The same machines as in weft's YAML, as the libraries describe them. */
+static void whole_machines_have_what_their_data_sheets_say(void **state)
+{
+    (void)state;
+    const char *dgx = MACHINES_DIRECTORY "/dgx_h100_nccl.xml", *mi250x = MACHINES_DIRECTORY "/mi250x_rccl.xml";
+    weft_topology *topology = must_read_file("nccl_topology", dgx);
+    expect_counts(topology, (struct expected_counts){1, 8, 8, 4, 2 + 8 + 8 + 8 + 32 + 1});
+    for (uint32_t i = 0; i < topology->node_count; i++)
+        if (topology->nodes[i].kind == NODE_GPU) assert_float_equal(bandwidth_out(topology, i, LINK_NVLINK), 450, 1e-9);
+    weft_topology_destroy(topology);
+    topology = must_read_file("nccl_topology", mi250x);
+    expect_counts(topology, (struct expected_counts){1, 8, 4, 0, 1 + 8 + 4 + 12});
+    uint32_t one = node_named(topology, NODE_GPU, "0000:c1:00.0"),
+             other = node_named(topology, NODE_GPU, "0000:c5:00.0");
+    assert_float_equal(gbps(link_between(topology, one, other)->bandwidth), 200, 1e-9);
+    assert_float_equal(bandwidth_out(topology, one, LINK_XGMI), 350, 1e-9);
+    weft_topology_destroy(topology);
+    cut_everywhere(dgx);
+    cut_everywhere(mi250x);
+}
+
 static void mistakes_are_named_with_their_place(void **state)
 {
     (void)state;
@@ -234,6 +265,7 @@ int main(void)
         cmocka_unit_test(bridges_and_nics_may_share_an_address),
         cmocka_unit_test(hosts_are_told_apart_by_their_hash),
         cmocka_unit_test(graphs_are_channels_over_the_devices_they_name),
+        cmocka_unit_test(whole_machines_have_what_their_data_sheets_say),
         cmocka_unit_test(mistakes_are_named_with_their_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
