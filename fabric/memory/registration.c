@@ -240,10 +240,8 @@ weft_status registration_cache_create(const struct registration_config *config, 
     if (range_index_create(config->max_count, &made->index) != WEFT_OK) goto free_slots;
     for (uint32_t i = 0; i < config->max_count; i++) TAILQ_INSERT_TAIL(&made->free, &made->slots[i], link);
     pthread_mutex_init(&made->listener.lock, NULL);
-    const weft_status status = watch_join(&made->listener, &made->obstacle); /* of forks in any case */
-    made->obstacle.status = status;
-    if (status == WEFT_OK && !config->transparent)
-        diagnose(&made->obstacle, WEFT_UNSUPPORTED, "transparent registration is switched off");
+    made->obstacle.status = watch_join(&made->listener, config->transparent, &made->obstacle);
+    if (!config->transparent) diagnose(&made->obstacle, WEFT_UNSUPPORTED, "registration of what comes is switched off");
     *cache = made;
     return WEFT_OK;
 

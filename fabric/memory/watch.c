@@ -168,13 +168,13 @@ static void fork_handlers_set(void)
     pthread_atfork(before_fork, parent_after_fork, child_after_fork);
 }
 
-weft_status watch_join(struct watch_listener *listener, struct diagnostic *diagnostic)
+weft_status watch_join(struct watch_listener *listener, bool wants_memory, struct diagnostic *diagnostic)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, fork_handlers_set);
     weft_status status = WEFT_OK;
     pthread_mutex_lock(&watch.lifecycle);
-    if (!watch.running) {
+    if (wants_memory && !watch.running) {
         status = uffd_start(diagnostic);
         if (status == WEFT_OK) {
             status = thread_start(diagnostic);

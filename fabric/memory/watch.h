@@ -25,10 +25,11 @@ struct watch_listener {
 };
 
 /*
- * Begin to listen; the first listener starts the thread. Either way the listener hears of forks until it leaves.
+ * Begin to listen; the first listener that wants memory watched starts the thread. Each hears of forks until it leaves,
+ * whatever the status.
  * Errors: WEFT_UNSUPPORTED, WEFT_RESOURCE_LIMIT with a sentence: no memory can be watched.
  */
-weft_status watch_join(struct watch_listener *listener, struct diagnostic *diagnostic);
+weft_status watch_join(struct watch_listener *listener, bool wants_memory, struct diagnostic *diagnostic);
 void watch_leave(struct watch_listener *listener);
 
 /* Watch whole pages [start, end) from now on; by one who has joined and not left, with no listener locked. False: this

@@ -429,6 +429,35 @@ static void what_was_added_stays_until_removed(void **state)
     munmap(memory, 8 * PAGE);
 }
 
+static uint32_t thread_count(void)
+{
+    char line[128];
+    unsigned threads = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file)) (void)sscanf(line, "Threads: %u", &threads);
+    if (file) fclose(file);
+    return threads;
+}
+
+static void switched_off_there_is_no_thread_and_nothing_is_cached(void **state)
+{
+    (void)state;
+    const struct registration_config config = {
+        .backend = {.make = backend_make, .unmake = backend_unmake}, .max_count = 4, .max_bytes = 64 * PAGE};
+    struct registration *registration;
+    uint8_t *memory = map_at(NULL, 1, 3);
+    registration_cache_destroy(cache);
+    const uint32_t threads = thread_count();
+    assert_int_equal(registration_cache_create(&config, &cache), WEFT_OK);
+    assert_true(thread_count() <= threads); /* one that has ended may still be counted before */
+    assert_non_null(registration_cache_obstacle(cache));
+    assert_int_equal(acquire(memory, PAGE, &registration), WEFT_UNSUPPORTED);
+    assert_int_equal(registration_cache_add(cache, memory, PAGE, &registration, NULL), WEFT_OK);
+    assert_ptr_equal(acquired(memory, PAGE), registration);
+    registration_cache_release(cache, registration);
+    munmap(memory, PAGE);
+}
+
 /* ---- Where userfaultfd is not permitted ---- */
 
 static void without_userfaultfd_only_added_memory_is_found(void **state)
@@ -566,6 +595,7 @@ int main(void)
         TEST(the_least_recently_used_idle_one_makes_room),
         TEST(a_backend_without_room_gets_some),
         TEST(what_was_added_stays_until_removed),
+        TEST(switched_off_there_is_no_thread_and_nothing_is_cached),
         TEST(without_userfaultfd_only_added_memory_is_found),
         TEST(a_child_finds_nothing_and_does_not_hold_up_its_parent),
         TEST(no_thread_finds_what_is_no_longer_there),
