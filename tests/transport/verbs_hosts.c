@@ -60,19 +60,20 @@ weft_status verbs_hosts_endpoint(struct verbs_hosts *hosts, uint32_t rank, const
     struct verbs_config filled = *config;
     struct rendezvous rendezvous = {.reach = hosts_reach, .context = &hosts->ranks[rank]};
 
+    const uint32_t host = hosts->shared ? 0 : rank;
     for (uint32_t rail = 0; rail < hosts->rail_count; rail++) {
         char address[64];
-        snprintf(rails[rail].device, sizeof rails[rail].device, "mock%u_%u", rank, rail);
+        snprintf(rails[rail].device, sizeof rails[rail].device, "mock%u_%u", host, rail);
         rails[rail].port = 1;
         if (hosts->ipv6) {
             struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&rails[rail].address;
             v6->sin6_family = AF_INET6;
-            snprintf(address, sizeof address, "fd00:%u::%u", rail, rank + 1);
+            snprintf(address, sizeof address, "fd00:%u::%u", rail, host + 1);
             inet_pton(AF_INET6, address, &v6->sin6_addr);
         } else {
             struct sockaddr_in *v4 = (struct sockaddr_in *)&rails[rail].address;
             v4->sin_family = AF_INET;
-            snprintf(address, sizeof address, "10.%u.0.%u", rail, rank + 1);
+            snprintf(address, sizeof address, "10.%u.0.%u", rail, host + 1);
             inet_pton(AF_INET, address, &v4->sin_addr);
         }
     }

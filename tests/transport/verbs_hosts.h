@@ -11,7 +11,7 @@
 struct verbs_hosts {
     struct pairs pairs;
     uint32_t rank_count, rail_count;
-    bool ipv6;
+    bool ipv6, shared; /* shared: all ranks are on the first host */
     struct verbs_hosts_rank {
         struct verbs_hosts *hosts;
         uint32_t rank, given_count;
