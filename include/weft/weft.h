@@ -309,6 +309,12 @@ typedef enum weft_format { WEFT_TEXT = 0, WEFT_JSON = 1 } weft_format;
  * to. *text is allocated; the caller frees it with free().
  */
 WEFT_API weft_status weft_comm_describe(const weft_comm *comm, weft_format format, char **text);
+/**
+ * Say which transports and kinds of memory can be used in this process, and why the others cannot: a line each, or a
+ * JSON array of "kind" "name" "state" "purpose". Those that are modules are loaded for it. Thread: any.
+ * *text is allocated; the caller frees it with free(). Errors: WEFT_INVALID_ARGUMENT, WEFT_OUT_OF_MEMORY.
+ */
+WEFT_API weft_status weft_modules_describe(weft_format format, char **text);
 
 /**
  * Run @p argv as @p rank_count local ranks: children of the caller, each with RANK, WORLD_SIZE and a descriptor that

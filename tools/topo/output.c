@@ -11,8 +11,6 @@
 
 #include "tools/topo/topo.h"
 
-extern char **environ;
-
 int status_print(const char *what, weft_status status)
 {
     fprintf(stderr, "weft-topo: %s: %s: %s\n", what, weft_status_name(status), weft_status_text(status));

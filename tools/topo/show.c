@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tools/topo/modules.h"
 #include "tools/topo/topo.h"
 
 static const struct option_word show_formats[] = {{"text", FORMAT_TEXT, NULL}, {"json", FORMAT_JSON, NULL},
@@ -35,6 +34,18 @@ static const struct command show_command = {
     .entries = show_entries,
     .entry_count = COUNT(show_entries),
 };
+
+/* Above this machine: what weft can use of it. */
+static void modules_print(void)
+{
+    char *text = NULL;
+    weft_status status = weft_modules_describe(WEFT_TEXT, &text);
+    if (status)
+        status_print("cannot list this build's modules", status);
+    else
+        printf("weft %s\n%s\n", weft_version(), text);
+    free(text);
+}
 
 static int topology_show(const weft_topology *topology, int format, bool discovered)
 {
