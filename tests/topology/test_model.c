@@ -170,6 +170,18 @@ static void break_device(weft_topology *t)
     t->links[3].to = t->links[5].to = NIC_A;
 }
 
+static void break_distances(weft_topology *t)
+{
+    const uint32_t nodes[] = {HOST_A};
+    const double values[] = {-1};
+    topology_add_distances(t, &(struct topology_distances){"NUMALatency", nodes, 1, values});
+}
+static void break_channel(weft_topology *t)
+{
+    const uint32_t nodes[] = {LEAF + 1};
+    topology_add_channel(t, &(struct topology_channel){.name = "ring", .nodes = nodes, .node_count = 1});
+}
+
 static void every_broken_invariant_is_refused_with_a_sentence(void **state)
 {
     (void)state;
@@ -194,6 +206,8 @@ static void every_broken_invariant_is_refused_with_a_sentence(void **state)
         {break_container, "cannot stand inside a gpu"},
         {break_top, "outside of a host"},
         {break_device, "no link leads to nic mlx5_0"},
+        {break_distances, "the distances NUMALatency have a value"},
+        {break_channel, "channel ring is empty or has"},
     };
     for (size_t i = 0; i < sizeof breaks / sizeof *breaks; i++) {
         weft_topology *topology = cluster_new();
@@ -297,6 +311,75 @@ static void a_large_cluster_is_built_and_checked(void **state)
     weft_topology_destroy(topology);
 }
 
+/* One change after the other, each to something that two ranks might see differently. */
+static void everything_is_in_the_hash(void **state)
+{
+    (void)state;
+    weft_topology *topology = cluster_new();
+    const uint32_t nodes[] = {HOST_A, HOST_B};
+    const double values[] = {10, 20, 20, 10};
+    const struct rdma_device device = {.firmware = "1.0"};
+    struct topology_node *gpu = &topology->nodes[GPU_A], *nic = &topology->nodes[NIC_A];
+    struct topology_link *link = &topology->links[4];
+    uint64_t hashes[24];
+    size_t count = 0;
+    hashes[count++] = topology_hash(topology);
+    gpu->name = "other", hashes[count++] = topology_hash(topology);
+    gpu->model = "", hashes[count++] = topology_hash(topology);
+    gpu->architecture = "sm_90", hashes[count++] = topology_hash(topology);
+    gpu->os_index = 0, hashes[count++] = topology_hash(topology);
+    gpu->bytes = 1, hashes[count++] = topology_hash(topology);
+    gpu->has_rank = true, hashes[count++] = topology_hash(topology);
+    gpu->rank = 1, hashes[count++] = topology_hash(topology);
+    gpu->pci.present = true, hashes[count++] = topology_hash(topology);
+    gpu->pci.class_code = 0x030200, hashes[count++] = topology_hash(topology);
+    nic->guid = 1, hashes[count++] = topology_hash(topology);
+    nic->port_latency = (struct figure){1e-6, FIGURE_FILE}, hashes[count++] = topology_hash(topology);
+    topology_set_rdma(topology, NIC_A, "mlx5_0", &device), hashes[count++] = topology_hash(topology);
+    link->bandwidth.value += 1, hashes[count++] = topology_hash(topology);
+    link->bandwidth.source = FIGURE_MEASURED, hashes[count++] = topology_hash(topology);
+    link->count = 2, hashes[count++] = topology_hash(topology);
+    link->from_port = 7, hashes[count++] = topology_hash(topology);
+    topology_add_distances(topology, &(struct topology_distances){"d", nodes, 2, values});
+    hashes[count++] = topology_hash(topology);
+    topology_add_channel(topology, &(struct topology_channel){.name = "c", .nodes = nodes, .node_count = 2});
+    hashes[count++] = topology_hash(topology);
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = i + 1; j < count; j++)
+            if (hashes[i] == hashes[j]) fail_msg("states %zu and %zu have one hash", i, j);
+    topology_note(topology, "for people");
+    link->count = 2; /* as before */
+    assert_true(topology_hash(topology) == hashes[count - 1]);
+    weft_topology_destroy(topology);
+}
+
+static void matrices_channels_and_notes_are_printed(void **state)
+{
+    (void)state;
+    weft_topology *topology = cluster_new();
+    const uint32_t nodes[] = {GPU_A, NIC_A};
+    const double values[] = {10, 21, 22, 10};
+    topology_add_distances(topology, &(struct topology_distances){"NUMALatency", nodes, 2, values});
+    topology_add_channel(topology, &(struct topology_channel){.kind = CHANNEL_RING,
+                                                              .name = "graph 0",
+                                                              .nodes = nodes,
+                                                              .node_count = 2,
+                                                              .bandwidth = {12e9, FIGURE_FILE}});
+    for (int i = 0; i < 102; i++) topology_note(topology, "note %d", i);
+    assert_int_equal(topology_seal(topology, NULL), WEFT_OK);
+    char *text = NULL, *json = NULL;
+    assert_int_equal(weft_topology_print(topology, WEFT_TEXT, &text), WEFT_OK);
+    assert_int_equal(weft_topology_print(topology, WEFT_JSON, &json), WEFT_OK);
+    assert_non_null(strstr(text, "distances NUMALatency\n   a GPU 0000:02:00.0 10 21\n   a NIC mlx5_0 22 10\n"));
+    assert_non_null(strstr(text, "   ring  graph 0  0000:02:00.0 mlx5_0  12 GB/s (file)\n"));
+    assert_non_null(strstr(text, "note: note 99\nnote: and 2 more\n"));
+    assert_non_null(strstr(json, "\"values\":[10,21,22,10]"));
+    assert_non_null(strstr(json, "\"kind\":\"ring\",\"name\":\"graph 0\",\"nodes\":[3,4]"));
+    free(json);
+    free(text);
+    weft_topology_destroy(topology);
+}
+
 static void pci_bandwidth_doubles_with_generation_and_width(void **state)
 {
     (void)state;
@@ -306,6 +389,8 @@ static void pci_bandwidth_doubles_with_generation_and_width(void **state)
     assert_true(topology_pci_bandwidth(1, 1) == 187.5e6);
     assert_true(topology_pci_bandwidth(0, 16) == 0);
     assert_true(topology_pci_bandwidth(7, 16) == 0);
+    assert_true(topology_pci_bandwidth_of_rate(15.753846) == 12e9); /* hwloc's figure for 3.0 x16, and for 4.0 x8 */
+    assert_true(topology_pci_bandwidth_of_rate(4) == 3e9);
 }
 
 static void bad_arguments_are_refused(void **state)
@@ -334,6 +419,8 @@ int main(void)
         cmocka_unit_test(the_text_draws_the_tree_and_then_the_links_across),
         cmocka_unit_test(json_has_the_counts_and_the_graph),
         cmocka_unit_test(a_large_cluster_is_built_and_checked),
+        cmocka_unit_test(everything_is_in_the_hash),
+        cmocka_unit_test(matrices_channels_and_notes_are_printed),
         cmocka_unit_test(pci_bandwidth_doubles_with_generation_and_width),
         cmocka_unit_test(bad_arguments_are_refused),
     };
