@@ -34,7 +34,13 @@ static weft_status candidate_make(const struct advice *advice, struct candidate 
                                  .layout = layout};
     weft_status status = weft_plan_create(&spec, &candidate->plan);
     if (status == WEFT_OK || status == WEFT_OUT_OF_MEMORY) return status;
-    snprintf(candidate->refusal, sizeof candidate->refusal, "no plan: %s", weft_status_text(status));
+    if (status == WEFT_RESOURCE_LIMIT)
+        snprintf(candidate->refusal, sizeof candidate->refusal,
+                 "no plan: so many of them share pairs of ranks that %u channels do not do", PLAN_MAX_CHANNELS);
+    else if (status == WEFT_UNSUPPORTED)
+        snprintf(candidate->refusal, sizeof candidate->refusal, "no plan for %u ranks", advice->rank_count);
+    else
+        snprintf(candidate->refusal, sizeof candidate->refusal, "no plan: %s", weft_status_text(status));
     return WEFT_OK;
 }
 
