@@ -15,6 +15,13 @@ for component in library development; do
 done
 mv "$work/first" "$work/moved"
 prefix=$work/moved
+# The modules that were built are found beside the library.
+for module in "$build"/library/weft/*.so; do
+  [ ! -e "$module" ] || [ -e "$prefix/$libdir/weft/${module##*/}" ] || {
+    echo "${module##*/} was built and not installed"
+    exit 1
+  }
+done
 
 # run NAME PROGRAM: it prints the version, so that a library picked up from elsewhere would show.
 run() {
