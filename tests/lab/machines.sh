@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 scratch=$1 kernel=$2 vms=$3 nics=$4 cpus=$5 memory=$6 timeout=$7 quiet=$8
 lab=$scratch/share/lab
 pids=() printers=() killed=()
+boot_seconds=75 # ten times what it takes
 
 say() {
   $quiet || complain "$@"
@@ -41,14 +42,15 @@ machine_start() {
     arguments+=(-netdev "tap,id=tap$nic,ifname=tap$vm.$nic,script=no,downscript=no"
       -device "virtio-net-pci,id=nic$nic,netdev=tap$nic,host_mtu=4500,romfile=,mac=$(printf '52:54:00:88:%02x:%02x' "$nic" "$vm")")
   done
-  mkdir "$lab/$vm"
+  rm -f "$scratch/output$vm" "$scratch/monitor$vm".*
+  mkdir -p "$lab/$vm"
   mkfifo "$scratch/output$vm" "$scratch/monitor$vm.in" "$scratch/monitor$vm.out"
   sed -u "s/^/$vm: /" <"$scratch/output$vm" &
   printers[vm]=$!
   cat "$scratch/monitor$vm.out" >"$scratch/monitor$vm" &
   qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M pc -accel tcg,thread=multi -cpu max \
     -smp "$cpus" -m "$memory" -kernel "$kernel/vmlinux" -initrd "$kernel/initramfs" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off $clock nokaslr lab.rank=$vm lab.nics=$nics lab.share=$scratch/share lab.here=$here" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check $clock lab.rank=$vm lab.nics=$nics lab.share=$scratch/share lab.here=$here" \
     -serial "file:$scratch/console$vm" -device virtio-rng-pci \
     -chardev "pipe,id=monitor,path=$scratch/monitor$vm" -mon chardev=monitor,mode=readline \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
@@ -110,8 +112,25 @@ any_running() {
   return 1
 }
 
+# last_words VM: what a machine has to say that ended or hangs.
+last_words() {
+  tail -n 6 "$scratch/qemu$1" "$scratch/console$1" | sed "s/^/$1! /"
+}
+
+# An emulated machine sometimes hangs in the first second of its life: it gets a second one.
+laggards_restart() {
+  local vm
+  for ((vm = 0; vm < vms; vm++)); do
+    if [ -e "$lab/$vm/started" ]; then continue; fi
+    complain "machine $vm does not come up, and is started again; its last words:"
+    last_words "$vm"
+    kill -KILL "${pids[vm]}" 2>/dev/null
+    machine_start "$vm"
+  done
+}
+
 machines_watch() {
-  local events=() event_next=0 begin_ms started_ms=0
+  local events=() event_next=0 begin_ms started_ms=0 restarted=0
   mapfile -t events < <(grep . "$scratch/events")
   begin_ms=$(now_ms)
   while any_running; do
@@ -124,6 +143,10 @@ machines_watch() {
     if ((started_ms == 0)) && all_started; then
       started_ms=$(now_ms)
       say "$vms machines are up after $((started_ms - begin_ms)) ms"
+    fi
+    if ((started_ms == 0 && !restarted && $(now_ms) - begin_ms > boot_seconds * 1000)); then
+      restarted=1
+      laggards_restart
     fi
     ((started_ms == 0)) || events_obey
     requests_obey
@@ -142,10 +165,11 @@ codes_collect() {
     elif $timed_out; then
       code=124
       complain "machine $vm was not done"
+      [ -e "$lab/$vm/started" ] || last_words "$vm"
     else
       code=125
       complain "machine $vm ended without an exit code; its last words:"
-      tail -n 5 "$scratch/qemu$vm" "$scratch/console$vm" | sed "s/^/$vm! /"
+      last_words "$vm"
     fi
     ((code <= worst)) || worst=$code
   done

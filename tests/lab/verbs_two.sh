@@ -49,25 +49,33 @@ part_wire() {
     wrong "not within 2 % of the ring's volume and its headers"
 }
 
-# The system calls of a rank in the middle of a run: soft-RoCE's doorbell, and waiting. A device of silicon has no
-# doorbell to write to.
+# The system calls of a rank in the middle of a run. Those that come with puts: soft-RoCE's doorbell, which a device of
+# silicon has no need of, and waiting for completions. By time, not by put: a look at what else may have come, each
+# answered with "nothing". So no memory is asked for, and nothing but a doorbell is told to the kernel.
 part_calls() {
-  local pid
-  : >/tmp/calls
+  local pid others
   WEFT_VERBS_DEVICES=rxe0 WEFT_PORT=29590 "$perf" all_reduce --algorithm ring -b 16K -e 16K --iters 1000000 \
     >"$LAB_SHARE/calls.$RANK" 2>&1 &
   pid=$!
-  until grep -qs algbw "$LAB_SHARE/calls.0" || ! kill -0 $pid; do sleep 0.5; done
-  sleep 2 # and the cold call is over
+  until grep -qs algbw "$LAB_SHARE/calls.0" || ! kill -0 $pid; do lab_sleep 0.5; done
+  lab_sleep 2 # the cold call is over
   if [ "$RANK" -eq 0 ]; then
+    : >/tmp/calls
     strace -yy -p $pid -o /tmp/calls &
-    until [ "$(wc -l </tmp/calls)" -gt 300 ] || ! kill -0 $pid; do sleep 0.5; done
+    until [ "$(wc -l </tmp/calls)" -gt 300 ] || ! kill -0 $pid; do lab_sleep 0.5; done
     kill -INT $!
     wait $!
     sed -nE 's/^([a-z0-9_]+)\(([0-9]+<([^>]*)>?)?.*/\1 \3/p' /tmp/calls |
-      sed -E 's/ .*uverbs.*/ doorbell/; s/ anon_inode:.*/ event/; s/ (TCP|socket|pipe).*/ socket/' |
-      sort | uniq -c | sort -rn | sed 's/^/calls: /'
-    tail -n 40 /tmp/calls
+      sed -E 's/write .*uverbs.*/doorbell/
+        s/(read|write) (.*infinibandevent.*|.*rdma_cm.*|anon_inode:.*)/look \1/
+        s/recvfrom .*/look recvfrom/
+        s/^(poll|ppoll|epoll_wait|epoll_pwait|sched_yield|restart_syscall) .*/wait \1/' |
+      sort | uniq -c | sort -rn >/tmp/kinds
+    sed 's/^/calls: /' /tmp/kinds
+    grep -q doorbell /tmp/kinds || wrong "no doorbell was seen"
+    others=$(grep -cvE ' (doorbell|look .*|wait .*|cut)$' /tmp/kinds)
+    [ "$others" -eq 0 ] || wrong "other system calls than doorbells, looks and waits"
+    ! grep -E '^(recvfrom|write.*rdma_cm)' /tmp/calls | grep -vE 'EAGAIN|detached|= \?' || wrong "a look that found something"
   fi
   lab_meet traced
   kill $pid || tail "$LAB_SHARE/calls.$RANK"
@@ -88,25 +96,12 @@ part_netem() {
   tc qdisc del dev eth0 root
 }
 
-# steady_start NAME: all-reduces without end, in the background; returns when they run. steady_end stops them.
-steady_start() {
-  runs=$((runs + 1))
-  WEFT_PORT=$((29600 + runs)) "$steady" 100000 "$LAB_SHARE/$1.stop" >"$LAB_SHARE/$1.$RANK" 2>&1 &
-  steady_pid=$!
-  until grep -qs begun "$LAB_SHARE/$1.0" || ! kill -0 $steady_pid; do sleep 0.2; done
-}
-steady_end() {
-  touch "$LAB_SHARE/$1.stop"
-  wait $steady_pid || wrong "$1: exit code $?"
-  grep -q ' 0 elements wrong' "$LAB_SHARE/$1.$RANK" || wrong "$1: $(tail -n 3 "$LAB_SHARE/$1.$RANK")"
-}
-
 # grows_beyond NIC BYTES: the interface sends so much within 20 s.
 grows_beyond() {
   local before turn
   before=$(lab_counter "$1" tx_bytes)
   for ((turn = 0; turn < 100; turn++)); do
-    sleep 0.2
+    lab_sleep 0.2
     (($(lab_counter "$1" tx_bytes) - before <= $2)) || return 0
   done
   return 1
@@ -117,7 +112,7 @@ grows_beyond() {
 part_rail() {
   local fault
   for fault in link-down:link-up cut:mend; do
-    steady_start "${fault%:*}"
+    steady_start "${fault%:*}" 100000
     lab_meet "pull.$fault"
     if [ "$RANK" -eq 1 ]; then
       grows_beyond 1 200000 || wrong "$fault: nothing goes over eth1"
