@@ -52,6 +52,37 @@ static bool cut_out_host(struct cluster *c)
     return true;
 }
 
+static bool index_arcs(struct cluster *c, const struct search_flow_graph *graph, struct cluster_index *index)
+{
+    uint32_t hosts = c->shapes.host_count, switches = 0, into = 0;
+    index->graph = graph;
+    index->first_to_switch = arena_alloc(&c->arena, graph->node_count + 1u, sizeof(uint32_t));
+    index->to_switch = arena_alloc(&c->arena, graph->arc_count + 1u, sizeof(uint32_t));
+    index->first_into = arena_alloc(&c->arena, hosts + 2u, sizeof(uint32_t));
+    index->into = arena_alloc(&c->arena, graph->arc_count + 1u, sizeof(uint32_t));
+    if (!index->first_to_switch || !index->to_switch || !index->first_into || !index->into) return false;
+    for (uint32_t node = 0; node < graph->node_count; node++) {
+        index->first_to_switch[node] = switches;
+        for (uint32_t i = graph->first_arc[node]; i < graph->first_arc[node + 1]; i++) {
+            uint32_t host = c->shapes.host_index[graph->arcs[i].to];
+            if (c->shapes.host_index[node] != TOPOLOGY_NONE) continue;
+            if (host == TOPOLOGY_NONE)
+                index->to_switch[switches++] = i;
+            else
+                index->first_into[host + 2]++;
+        }
+    }
+    index->first_to_switch[graph->node_count] = switches;
+    for (uint32_t host = 0; host < hosts; host++) index->first_into[host + 2] += index->first_into[host + 1];
+    for (uint32_t i = 0; i < graph->arc_count; i++) { /* shifted by one, so that filling moves each start into place */
+        uint32_t host = c->shapes.host_index[graph->arcs[i].to];
+        if (c->shapes.host_index[graph->arcs[i].from] != TOPOLOGY_NONE || host == TOPOLOGY_NONE) continue;
+        index->into[index->first_into[host + 1]++] = i;
+        into++;
+    }
+    return into <= graph->arc_count;
+}
+
 bool cluster_init(struct cluster *cluster, struct search_context *context)
 {
     *cluster = (struct cluster){.context = context};
@@ -68,7 +99,9 @@ bool cluster_init(struct cluster *cluster, struct search_context *context)
     cluster->queue = arena_alloc(&cluster->arena, nodes, sizeof *cluster->queue);
     cluster->pressure = arena_alloc(&cluster->arena, nodes, sizeof *cluster->pressure);
     bool ok = cluster->seen && cluster->round && cluster->via && cluster->queue && cluster->pressure &&
-              place_hosts(cluster) && cut_out_host(cluster);
+              place_hosts(cluster) && cut_out_host(cluster) &&
+              index_arcs(cluster, context->graph, &cluster->index[0]) &&
+              index_arcs(cluster, context->reversed, &cluster->index[1]);
     context->failed |= !ok;
     return ok;
 }
@@ -83,34 +116,51 @@ uint32_t cluster_node(const struct cluster *cluster, uint32_t place, uint32_t lo
     return cluster->shapes.nodes[cluster->shapes.first_node[cluster->host_at[place]] + local];
 }
 
-/* One more step outwards from queue[head..tail); the new tail. A node reached twice at once keeps the lesser pressure.
- */
-static uint32_t widen(struct cluster *c, const struct search_flow_graph *graph, const uint64_t *load, uint32_t head,
-                      uint32_t tail, const uint32_t *ends, bool relay)
+/* One round of a search: what was reached in it so far is queue[tail..new_tail). */
+struct round {
+    struct cluster *cluster;
+    const struct search_flow_graph *graph;
+    const uint64_t *load;
+    uint32_t tail, new_tail;
+};
+
+/* A node that is reached twice in a round keeps the way of lesser pressure. */
+static void reach(struct round *round, uint32_t arc)
 {
-    uint32_t round = tail, new_tail = tail; /* tail grows from round to round */
-    for (uint32_t at = head; at < tail; at++) {
-        uint32_t node = c->queue[at];
-        if (node < graph->rank_count && node != ends[0] && !relay) continue;
-        for (uint32_t i = graph->first_arc[node]; i < graph->first_arc[node + 1]; i++) {
-            uint32_t to = graph->arcs[i].to, host = c->shapes.host_index[to];
-            if (host != TOPOLOGY_NONE && host != c->shapes.host_index[ends[0]] && host != c->shapes.host_index[ends[1]])
-                continue;
-            /* By the first of its hops: an arc of the reversed graph is then the same link as in the graph itself. */
-            double own = (double)load[graph->arcs[i].first_hop] / (double)graph->arcs[i].capacity;
-            double pressure = fmax(own, c->pressure[node]);
-            if (c->seen[to] != c->stamp) {
-                c->seen[to] = c->stamp;
-                c->round[to] = round;
-                c->queue[new_tail++] = to;
-            } else if (c->round[to] != round || pressure >= c->pressure[to]) {
-                continue;
-            }
-            c->pressure[to] = pressure;
-            c->via[to] = i;
-        }
+    struct cluster *c = round->cluster;
+    const struct flow_arc *along = &round->graph->arcs[arc];
+    /* By the first of its hops: an arc of the reversed graph is then the same link as in the graph itself. */
+    double own = (double)round->load[along->first_hop] / (double)along->capacity;
+    double pressure = fmax(own, c->pressure[along->from]);
+    if (c->seen[along->to] != c->stamp) {
+        c->seen[along->to] = c->stamp;
+        c->round[along->to] = round->tail; /* grows from round to round */
+        c->queue[round->new_tail++] = along->to;
+    } else if (c->round[along->to] != round->tail || pressure >= c->pressure[along->to]) {
+        return;
     }
-    return new_tail;
+    c->pressure[along->to] = pressure;
+    c->via[along->to] = arc;
+}
+
+static void leave(struct round *round, uint32_t node, const uint32_t *ends)
+{
+    struct cluster *c = round->cluster;
+    const struct search_flow_graph *graph = round->graph;
+    const uint32_t *host_of = c->shapes.host_index;
+    if (host_of[node] != TOPOLOGY_NONE) {
+        for (uint32_t i = graph->first_arc[node]; i < graph->first_arc[node + 1]; i++) {
+            uint32_t host = host_of[graph->arcs[i].to];
+            if (host == TOPOLOGY_NONE || host == host_of[ends[0]] || host == host_of[ends[1]]) reach(round, i);
+        }
+        return;
+    }
+    const struct cluster_index *index = &c->index[graph == c->index[1].graph];
+    uint32_t target = host_of[ends[1]];
+    for (uint32_t i = index->first_to_switch[node]; i < index->first_to_switch[node + 1]; i++)
+        reach(round, index->to_switch[i]);
+    for (uint32_t i = index->first_into[target]; i < index->first_into[target + 1]; i++)
+        if (graph->arcs[index->into[i]].from == node) reach(round, index->into[i]);
 }
 
 bool cluster_way(struct cluster *cluster, const struct search_flow_graph *graph, const uint64_t *load, uint32_t from,
@@ -122,9 +172,13 @@ bool cluster_way(struct cluster *cluster, const struct search_flow_graph *graph,
     cluster->pressure[from] = 0;
     cluster->queue[0] = from;
     while (head < tail && cluster->seen[to] != cluster->stamp) {
-        uint32_t new_tail = widen(cluster, graph, load, head, tail, ends, relay);
+        struct round round = {.cluster = cluster, .graph = graph, .load = load, .tail = tail, .new_tail = tail};
+        for (uint32_t at = head; at < tail; at++) {
+            uint32_t node = cluster->queue[at];
+            if (node >= graph->rank_count || node == from || relay) leave(&round, node, ends);
+        }
         head = tail;
-        tail = new_tail;
+        tail = round.new_tail;
     }
     if (cluster->seen[to] != cluster->stamp) return false;
     uint32_t first = arcs->count;

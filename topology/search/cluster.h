@@ -7,6 +7,16 @@
 #include "topology/search/result.h"
 #include "topology/search/shapes.h"
 
+/*
+ * A switch may lead to thousands of hosts, of which a way wants one: by node its arcs to other switches, and by host
+ * what leads into it.
+ */
+struct cluster_index {
+    const struct search_flow_graph *graph;
+    uint32_t *first_to_switch, *to_switch; /* by node: arcs from a node outside of hosts to another */
+    uint32_t *first_into, *into;           /* by host: arcs from outside of hosts */
+};
+
 struct cluster {
     struct search_context *context;
     struct arena arena;
@@ -16,6 +26,7 @@ struct cluster {
     bool alike;                     /* all hosts have one shape */
     uint32_t host_ranks;            /* of each host if they are alike; else of the one with fewest */
     struct search_flow_graph local; /* the host at place 0; its hops are the whole graph's */
+    struct cluster_index index[2];  /* of the graph, and of the reversed one */
     /* of one search for a way */
     uint32_t *seen, *round, stamp, *via, *queue;
     double *pressure; /* by node: the fullest arc on the way, for its capacity */
