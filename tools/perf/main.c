@@ -20,11 +20,11 @@ static const struct option_word collectives[] = {
     {"scatter", WEFT_SCATTER, NULL},         {"all_to_all", WEFT_ALL_TO_ALL, NULL},
     {"all_to_allv", WEFT_ALL_TO_ALLV, NULL}, {"send_recv", WEFT_SEND_RECV, NULL},
     {"barrier", WEFT_BARRIER, NULL},         {NULL, 0, NULL}};
-enum { PERF_TRANSPORT_AUTO, PERF_TRANSPORT_SHM, PERF_TRANSPORT_TCP };
+enum { PERF_TRANSPORT_AUTO, PERF_TRANSPORT_SHM, PERF_TRANSPORT_TCP, PERF_TRANSPORT_VERBS };
 static const struct option_word transports[] = {{"auto", PERF_TRANSPORT_AUTO, NULL},
                                                 {"shm", PERF_TRANSPORT_SHM, NULL},
                                                 {"tcp", PERF_TRANSPORT_TCP, NULL},
-                                                {"verbs", 0, LATER},
+                                                {"verbs", PERF_TRANSPORT_VERBS, NULL},
                                                 {"dpdk", 0, LATER},
                                                 {NULL, 0, NULL}};
 static const struct option_word algorithms[] = {{"auto", WEFT_ALGORITHM_AUTO, NULL},
