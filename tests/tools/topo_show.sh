@@ -6,6 +6,7 @@ topo=$1
 
 "$topo" show >"$scratch/text" || fail "show fails"
 grep -qE "^transport +verbs +(ready|no module|[^ ]+: cannot open)" "$scratch/text" || fail "show does not say whether there is verbs"
+WEFT_MODULE_PATH=/nowhere "$topo" show | grep -qE "^transport +verbs +no module weft_verbs.so in /nowhere" || fail "show does not say where it looked for verbs"
 for module in dpdk cuda; do
   grep -qE "^(transport|memory) +$module +not built in this version" "$scratch/text" || fail "show does not say why there is no $module"
 done
