@@ -31,11 +31,14 @@ static weft_status step_bind(struct binding *binding, uint32_t track, const stru
 static weft_status streams_bind(struct binding *binding)
 {
     const struct plan_program *program = &binding->program;
-    for (uint32_t track = 0; track < program->track_count; track++)
+    for (uint32_t track = 0; track < program->track_count; track++) {
+        binding->first_use[track] = binding->use_count;
         for (uint32_t step = 0; step < program->tracks[track].step_count; step++) {
             weft_status status = step_bind(binding, track, &program->steps[program->tracks[track].first_step + step]);
             if (status != WEFT_OK) return status;
         }
+    }
+    binding->first_use[program->track_count] = binding->use_count;
     return WEFT_OK;
 }
 
@@ -61,7 +64,8 @@ weft_status binding_create(struct engine *engine, const struct weft_plan *plan, 
     }
     made->streams = calloc(made->program.operand_count + 1, sizeof *made->streams);
     made->uses = calloc(made->program.operand_count + 1, sizeof *made->uses);
-    status = made->streams && made->uses ? streams_bind(made) : WEFT_OUT_OF_MEMORY;
+    made->first_use = calloc(made->program.track_count + 1, sizeof *made->first_use);
+    status = made->streams && made->uses && made->first_use ? streams_bind(made) : WEFT_OUT_OF_MEMORY;
     if (status != WEFT_OK) goto destroy;
     *binding = made;
     return WEFT_OK;
@@ -77,5 +81,6 @@ void binding_destroy(struct binding *binding)
     program_free(&binding->program);
     free(binding->streams);
     free(binding->uses);
+    free(binding->first_use);
     free(binding);
 }

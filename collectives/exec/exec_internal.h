@@ -91,6 +91,7 @@ struct binding {
     struct stream **streams;  /* per operand of the program; NULL where it is no slot */
     struct binding_use *uses; /* each stream end once, ordered by track */
     uint32_t use_count;
+    uint32_t *first_use; /* by track, and one more: the end of the last one's */
 };
 
 /* Where a track is. */

@@ -102,20 +102,6 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
     return WEFT_OK;
 }
 
-/* The uses of one track: they stand together. */
-struct use_span {
-    uint32_t begin, end;
-};
-
-static struct use_span track_uses(const struct binding *binding, uint32_t track)
-{
-    struct use_span span = {0, 0};
-    while (span.begin < binding->use_count && binding->uses[span.begin].track < track) span.begin++;
-    span.end = span.begin;
-    while (span.end < binding->use_count && binding->uses[span.end].track == track) span.end++;
-    return span;
-}
-
 /* Of all tracks that wait the first counts. */
 static void stall_note(struct operation *operation, uint32_t track, uint32_t step, const struct stream *stream)
 {
@@ -141,8 +127,7 @@ static void operation_break(struct operation *operation, uint32_t track, uint32_
 static bool track_begin(struct operation *operation, uint32_t track)
 {
     const struct binding *binding = operation->binding;
-    struct use_span span = track_uses(binding, track);
-    for (uint32_t i = span.begin; i < span.end; i++) {
+    for (uint32_t i = binding->first_use[track]; i < binding->first_use[track + 1]; i++) {
         const struct stream *stream = binding->uses[i].stream;
         if (stream->peer->state != PEER_CONNECTING && stream->serving == operation->tickets[i]) continue;
         stall_note(operation, track, 0, stream);
@@ -155,8 +140,7 @@ static bool track_begin(struct operation *operation, uint32_t track)
 static void track_end(struct operation *operation, uint32_t track)
 {
     const struct binding *binding = operation->binding;
-    struct use_span span = track_uses(binding, track);
-    for (uint32_t i = span.begin; i < span.end; i++) {
+    for (uint32_t i = binding->first_use[track]; i < binding->first_use[track + 1]; i++) {
         operation->ends[i] = binding->uses[i].stream->position;
         binding->uses[i].stream->serving++;
     }

@@ -231,7 +231,8 @@ static weft_status check_step(const struct site *site, const struct plan_track *
     return status == WEFT_OK ? check_operands(site, step) : status;
 }
 
-/* Every chunk lies in one block; where there is one for each pair a window has a chunk in each of them. */
+/* Every chunk lies in one block, and is all that a window has of it where there are several; of pairs a window has all.
+ */
 static weft_status check_blocks(const struct site *site, const struct plan_track *track)
 {
     uint64_t block_count = plan_block_count(site->plan), block_shares = site->plan->share_denominator / block_count;
@@ -245,6 +246,8 @@ static weft_status check_blocks(const struct site *site, const struct plan_track
     if (track->window_begin / block_shares != (track->window_end - 1) / block_shares)
         return REFUSE_TRACK(site, "window %u to %u reaches beyond a block of %" PRIu64 " shares", track->window_begin,
                             track->window_end, block_shares);
+    if (block_count > 1 && track->chunk_stride == 0 && track->chunk_count != 1)
+        return REFUSE_TRACK(site, "%u chunks of one block, expected 1", track->chunk_count);
     bool pairs = shape_of(site->plan->collective)->blocks == BLOCKS_PER_PAIR;
     if (pairs && track->chunk_count != block_count)
         return REFUSE_TRACK(site, "%u chunks, expected one for each of %" PRIu64 " pairs", track->chunk_count,

@@ -142,12 +142,13 @@ static bool load_allocate(const struct load *load)
 }
 
 /*
- * A plan from a file may declare any number of chunks. Memory is taken only for as many as its steps could write: each
- * rank's where each has all of the output, else those of all of them.
+ * A plan from a file may declare any number of chunks. Memory is taken only for as many as its steps could work on:
+ * each rank's where each has all of the input or output, else those of all of them.
  */
 static weft_status check_chunk_count(struct verify *verify)
 {
-    bool each = shape_of(verify->plan->collective)->output == HOLDER_ALL;
+    const struct shape *shape = shape_of(verify->plan->collective);
+    bool each = shape->output == HOLDER_ALL || shape->input == HOLDER_ALL;
     uint64_t total = 0;
     for (uint32_t rank = 0; rank < verify->plan->rank_count; rank++) {
         uint32_t begin = verify->rank_first_track[rank], end = verify->rank_first_track[rank + 1];
@@ -158,13 +159,13 @@ static weft_status check_chunk_count(struct verify *verify)
         total += repetitions;
         if (each && repetitions < verify->cells_per_rank)
             return diagnose(&verify->diagnostic, WEFT_INVALID_PLAN,
-                            "rank %u: %" PRIu64 " repetitions of steps cannot write %" PRIu64 " chunks of output", rank,
+                            "rank %u: %" PRIu64 " repetitions of steps cannot work on %" PRIu64 " chunks", rank,
                             repetitions, verify->cells_per_rank);
     }
     if (!each && total < verify->cells_per_rank)
         return diagnose(&verify->diagnostic, WEFT_INVALID_PLAN,
-                        "rank 0: %" PRIu64 " repetitions of all ranks' steps cannot write %" PRIu64 " chunks of output",
-                        total, verify->cells_per_rank);
+                        "rank 0: %" PRIu64 " repetitions of all ranks' steps cannot work on %" PRIu64 " chunks", total,
+                        verify->cells_per_rank);
     return WEFT_OK;
 }
 

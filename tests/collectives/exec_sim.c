@@ -170,12 +170,13 @@ static struct world_config random_config(uint64_t seed)
         algorithm = (int)random_below(&random, WEFT_ALGORITHM_COUNT);
     } while (!exists(collective, algorithm, ranks));
     const struct shape *shape = shape_of((weft_collective)collective);
+    if ((shape->blocks != BLOCKS_ONE || algorithm == WEFT_ALGORITHM_DIRECT) && ranks > 8) ranks -= 8; /* their square */
     struct world_config config = base_config((weft_collective)collective, (weft_algorithm)algorithm, ranks);
     config.spec.channel_count = collective == WEFT_BARRIER ? 1 : 1 + (uint32_t)random_below(&random, 4);
     config.spec.slot_depth = 2 + (uint32_t)random_below(&random, 6);
     config.spec.root = shape->rooted ? (uint32_t)random_below(&random, ranks) : 0;
     config.spec.peer = collective == WEFT_SEND_RECV ? (uint32_t)random_below(&random, ranks) : 0;
-    uint64_t most = shape->blocks == BLOCKS_ONE ? 4000 : shape->blocks == BLOCKS_PER_RANK ? 1000 : 300;
+    uint64_t most = shape->blocks == BLOCKS_ONE ? 4000 : shape->blocks == BLOCKS_PER_RANK ? 250 : 50;
     config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, most);
     if (shape->combines) config.op = ops[random_below(&random, 4)];
     config.slice_bytes = 64 * (1 + (uint32_t)random_below(&random, 16));

@@ -163,6 +163,8 @@ static void chunks_lie_in_blocks(void **state)
                   "line 9: rank 0 track 0: stride 2 of 1 chunks, expected a multiple of a block's 2 shares");
     must_not_read("all_gather", 4, TRACK("window 0 1 chunks 3 stride 2"),
                   "line 9: rank 0 track 0: chunks up to share 5 of 4");
+    must_not_read("all_gather", 4, TRACK("window 0 2 chunks 2"),
+                  "line 9: rank 0 track 0: 2 chunks of one block, expected 1");
     must_not_read("all_to_all", 8, TRACK("window 0 1 chunks 2 stride 4"),
                   "line 9: rank 0 track 0: 2 chunks, expected one for each of 4 pairs");
     /* All blocks' first shares, and the second block: they have one in common. */
