@@ -85,7 +85,7 @@ part_calls() {
 # On networks that lose, overtake or delay packets results are right.
 part_netem() {
   local number=0 spec
-  for spec in "loss 1%" "delay 1ms reorder 5%" "delay 2ms 1ms"; do
+  for spec in "loss 1%" "delay 1ms reorder 5%" "delay 1ms 500us"; do
     number=$((number + 1))
     # shellcheck disable=SC2086 # the specification is words
     tc qdisc replace dev eth0 root netem $spec || wrong "netem refuses $spec"
