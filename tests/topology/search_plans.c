@@ -162,6 +162,31 @@ static void plans_of_random_machines_hold_and_reach_their_bounds(void **state)
     print_message("seeds 1 to 250: all-reduce trees reach the bound on %u of %u\n", reached, all_reduce);
 }
 
+/* Bandwidths without a common divisor, different each way. */
+static void measured_figures_are_planned_too(void **state)
+{
+    (void)state;
+    struct random random;
+    random_seed(&random, 3);
+    weft_topology *topology = topology_new();
+    uint32_t gpus[8], host = machine_add(topology, NODE_HOST, TOPOLOGY_NONE, "box");
+    uint32_t nvswitch = machine_add(topology, NODE_NVSWITCH, host, "nvswitch");
+    for (uint32_t i = 0; i < 8; i++) {
+        gpus[i] = machine_add(topology, NODE_GPU, host, "gpu%u", i);
+        double out = 2e11 + (double)random_below(&random, 50000000000);
+        machine_link_uneven(topology, LINK_NVLINK, gpus[i], nvswitch, out,
+                            2e11 + (double)random_below(&random, 50000000000));
+    }
+    machine_seal(topology);
+    for (uint32_t c = 0; c < SEARCH_COLLECTIVE_COUNT; c++) {
+        struct search_result *result = search(topology, c);
+        assert_true(rational_value(result->forest.gap) >= 0.9); /* the switch receives more than it sends, or less */
+        assert_true(rational_valid(result->rings.bandwidth) && rational_valid(result->fractional_rings.bandwidth));
+        topology_search_free(result);
+    }
+    weft_topology_destroy(topology);
+}
+
 static void equal_requests_get_equal_results(void **state)
 {
     (void)state;
@@ -226,6 +251,7 @@ int main(void)
         cmocka_unit_test(rings_pass_hosts_by_every_nic),
         cmocka_unit_test(trees_that_reduce_and_broadcast_beat_two_phases_where_ranks_differ),
         cmocka_unit_test(plans_of_random_machines_hold_and_reach_their_bounds),
+        cmocka_unit_test(measured_figures_are_planned_too),
         cmocka_unit_test(equal_requests_get_equal_results),
         cmocka_unit_test(pci_among_gpus_that_nvlink_joins_is_for_the_network),
         cmocka_unit_test(what_cannot_be_searched_is_refused_by_name),

@@ -9,6 +9,8 @@
 
 /* The sum of capacities times the number of ranks has to stay below MAX_FLOW_UNLIMITED. */
 #define CAPACITY_LIMIT 0x1p60
+/* Capacities are at most this many units, so that sums and products of their fractions fit into 64 bits. */
+#define MOST_UNITS ((uint64_t)1 << 18)
 
 void flow_graph_note(struct search_flow_graph *graph, struct arena *arena, const char *format, ...)
 {
@@ -149,16 +151,18 @@ static void assume_capacities(struct flow_sketch *sketch, struct search_flow_gra
 /* Divide by the greatest common divisor; what is too large even then becomes coarser, rounded down. */
 static void scale_capacities(struct flow_sketch *sketch, struct search_flow_graph *graph, struct arena *arena)
 {
-    uint64_t divisor = 0;
+    uint64_t divisor = 0, largest = 0;
     double sum = 0;
     for (uint32_t i = 0; i < sketch->arc_count; i++) {
         divisor = (uint64_t)rational_gcd(divisor, (uint64_t)sketch->arcs[i].capacity);
         sum += (double)sketch->arcs[i].capacity;
+        if ((uint64_t)sketch->arcs[i].capacity > largest) largest = (uint64_t)sketch->arcs[i].capacity;
     }
     if (divisor == 0) divisor = 1;
     sum *= (double)(sketch->rank_count + 1u);
-    if (sum / (double)divisor > CAPACITY_LIMIT) {
-        while (sum / (double)divisor > CAPACITY_LIMIT) divisor *= 2;
+    if (largest / divisor > MOST_UNITS || sum / (double)divisor > CAPACITY_LIMIT) {
+        divisor = 1; /* what has no common divisor was measured: steps that a person can read */
+        while (largest / divisor > MOST_UNITS || sum / (double)divisor > CAPACITY_LIMIT) divisor *= 10;
         flow_graph_note(graph, arena, "bandwidths are taken in steps of %llu bytes/s", (unsigned long long)divisor);
     }
     for (uint32_t i = 0; i < sketch->arc_count; i++) {

@@ -19,6 +19,21 @@ static struct rational rate_of(const struct search_context *context, const struc
     return every_rank ? rational_divide(rate, rational_make(context->graph->rank_count, 1)) : rate;
 }
 
+/* At the full rate, or where switches that receive more than they send (or less) forbid that, at a lower one. */
+static bool pack_nearly(struct search_context *context, bool towards_root, const uint32_t *demand,
+                        struct rational *rate, struct tree_family *family)
+{
+    static const struct rational parts[] = {{1, 1}, {31, 32}, {15, 16}, {7, 8}, {3, 4}, {1, 2}};
+    const struct search_flow_graph *graph = towards_root ? context->reversed : context->graph;
+    struct rational full = *rate;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        *rate = rational_multiply(full, parts[i]);
+        if (trees_pack(context, graph, towards_root, demand, *rate, family)) return true;
+        if (context->failed || search_expired(context->budget)) return false;
+    }
+    return false;
+}
+
 static weft_status one_way(struct search_context *context, bool towards_root)
 {
     struct search_result *result = context->result;
@@ -30,10 +45,19 @@ static weft_status one_way(struct search_context *context, bool towards_root)
         demand[context->request->root] = 1;
     }
     struct tree_family family;
-    if (trees_pack(context, towards_root ? context->reversed : context->graph, towards_root, demand,
-                   rate_of(context, &result->bound, !rooted), &family))
+    struct rational rate = rate_of(context, &result->bound, !rooted);
+    if (pack_nearly(context, towards_root, demand, &rate, &family))
         trees_one_way(context, &family, towards_root, 1, &result->forest);
     return context->failed ? WEFT_OUT_OF_MEMORY : WEFT_OK;
+}
+
+/* Reduce-scatter and all-gather, one after the other or at once, at these rates of each root. */
+static struct rational both_rates(const struct search_context *context, struct rational up, struct rational down)
+{
+    struct rational one = {1, 1};
+    struct rational rate = rational_divide(one, rational_add(rational_divide(one, up), rational_divide(one, down)));
+    rate = rational_multiply(rate, rational_make(context->graph->rank_count, 1));
+    return rational_multiply(rate, context->graph->unit);
 }
 
 static weft_status all_reduce(struct search_context *context)
@@ -44,9 +68,9 @@ static weft_status all_reduce(struct search_context *context)
     if (!status) status = bound_cut(context->graph, NULL, NULL, 0, context->budget, &result->arena, &down);
     if (status) return status;
     struct tree_family up_trees, down_trees;
-    if (trees_pack(context, context->reversed, true, NULL, up.rate, &up_trees) &&
-        trees_pack(context, context->graph, false, NULL, down.rate, &down_trees))
-        trees_two_way(context, &up_trees, &down_trees, result->two_phase_bound.algbw, 1, &result->two_phase);
+    if (pack_nearly(context, true, NULL, &up.rate, &up_trees) &&
+        pack_nearly(context, false, NULL, &down.rate, &down_trees))
+        trees_two_way(context, &up_trees, &down_trees, both_rates(context, up.rate, down.rate), 1, &result->two_phase);
     if (context->failed) return WEFT_OUT_OF_MEMORY;
     result->forest = result->two_phase;
     bool reached = rational_valid(result->forest.gap) && result->forest.gap.numerator == result->forest.gap.denominator;

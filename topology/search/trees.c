@@ -92,12 +92,23 @@ static struct rational tree_bandwidth(const struct search_context *context, uint
     return rational_multiply(bandwidth, share);
 }
 
-static void finish(struct search_forest *forest, struct rational bound, uint32_t copies)
+static struct rational total_bandwidth(const struct search_tree *trees, uint32_t count)
+{
+    struct rational total = {0, 1};
+    for (uint32_t i = 0; i < count; i++) total = rational_add(total, trees[i].bandwidth);
+    return total;
+}
+
+/* Fractions whose sum does not fit into 64 bits lose less than a byte per second each. */
+static void finish(struct search_forest *forest, struct search_tree *trees, struct rational bound, uint32_t copies)
 {
     forest->rotated = copies > 1;
-    forest->algbw = (struct rational){0, 1};
-    for (uint32_t i = 0; i < forest->tree_count; i++)
-        forest->algbw = rational_add(forest->algbw, forest->trees[i].bandwidth);
+    forest->algbw = total_bandwidth(trees, forest->tree_count);
+    if (!rational_valid(forest->algbw)) {
+        for (uint32_t i = 0; i < forest->tree_count; i++)
+            trees[i].bandwidth = rational_make(trees[i].bandwidth.numerator / trees[i].bandwidth.denominator, 1);
+        forest->algbw = total_bandwidth(trees, forest->tree_count);
+    }
     forest->algbw = rational_multiply(forest->algbw, rational_make(copies, 1));
     forest->gap = result_ratio(forest->algbw, bound);
 }
@@ -117,7 +128,7 @@ void trees_one_way(struct search_context *context, const struct tree_family *fam
     }
     *forest = (struct search_forest){.tree_count = family->tree_count, .trees = trees};
     forest->method = "spanning-tree packing";
-    if (trees) finish(forest, context->result->bound.algbw, copies);
+    if (trees) finish(forest, trees, context->result->bound.algbw, copies);
 }
 
 /*
@@ -170,11 +181,14 @@ void trees_two_way(struct search_context *context, const struct tree_family *up,
         struct rational share = rational_divide(algbw, rational_make(ranks, 1));
         for (uint32_t i = first; i < count; i++) {
             trees[i].bandwidth = rational_multiply(share, rational_make(weights[i], total));
+            if (!rational_valid(trees[i].bandwidth)) /* down to whole bytes per second */
+                trees[i].bandwidth = rational_make(
+                    (uint64_t)(rational_value(share) * (double)weights[i] / (double)total * (1 - 1e-9)), 1);
             trees[i].edge_count = ranks - 1;
         }
     }
     free(weights);
     *forest = (struct search_forest){.tree_count = count, .trees = trees};
     forest->method = "reduce-scatter and all-gather by spanning-tree packings";
-    if (!context->failed) finish(forest, context->result->bound.algbw, copies);
+    if (!context->failed) finish(forest, trees, context->result->bound.algbw, copies);
 }
