@@ -128,6 +128,14 @@ part_rail() {
   done
 }
 
+# Without IPv4 addresses; the last part, since they are gone then.
+part_ipv6() {
+  local nic
+  for nic in 0 1; do ip address del "10.88.$nic.$((RANK + 1))/24" dev eth$nic; done
+  lab_meet ipv6
+  MASTER_ADDR=fd88:0::1 perf_right ipv6 --algorithm tree -b 4 -e 256K -f 64 --iters 1 --warmup 0
+}
+
 if [ "${1-}" = inside ]; then
   . "$here/ranks.sh"
   perf=$2 train=$3 steady=$4
@@ -140,6 +148,6 @@ fi
 
 programs=("$1" "$2" "$3")
 shift 3
-[ $# -gt 0 ] || set -- right train wire calls netem rail
+[ $# -gt 0 ] || set -- right train wire calls netem rail ipv6
 lab two --vms 2 --nics 2 --timeout 280 -- "$here/verbs_two.sh" inside "${programs[@]}" "$@" || fail "exit code $?"
 finish
