@@ -91,7 +91,7 @@ weft_status rank_identify(struct place *place, uint64_t deadline_at_ns, struct d
         return diagnose(diagnostic, WEFT_INVALID_ARGUMENT,
                         "MASTER_ADDR is not set although RANK and WORLD_SIZE are: set it, the same for all ranks, to "
                         "the address of rank 0's host (127.0.0.1 where all are on one), or start them with --ranks");
-    uint16_t port;
+    uint16_t port = 0;
     status = master_port(0, &port, diagnostic);
     if (status != WEFT_OK) return status;
     return place_derive(place, config_launcher_variable("MASTER_ADDR"), port, deadline_at_ns, diagnostic);

@@ -210,7 +210,7 @@ static void choices_are_words_and_a_wrong_one_is_told_them(void **state)
     assert_int_equal(config.simd, SIMD_AVX512);
     assert_refused("WEFT_LOG=warn", "WEFT_LOG is \"warn\"; expected error, warning, info or debug");
     assert_refused("WEFT_ALGORITHM=Ring", "expected auto, ring, tree, direct or halving");
-    assert_refused("WEFT_TRANSPORT=verbs", "expected auto, shm or tcp");
+    assert_refused("WEFT_TRANSPORT=pigeon", "expected auto, shm, tcp or verbs");
 }
 
 static void words_of_algorithms_are_the_public_names(void **state)

@@ -38,7 +38,7 @@ static void shuffle(struct random *random, uint32_t *ranks, uint32_t count)
 
 static void draw_parents(struct random *random, uint32_t count, uint32_t root, uint32_t *parents)
 {
-    uint32_t ranks[RANKS], at = 0;
+    uint32_t ranks[RANKS] = {0}, at = 0;
     shuffle(random, ranks, count);
     while (ranks[at] != root) at++;
     ranks[at] = ranks[0];
