@@ -69,12 +69,16 @@ part_calls() {
       sed -E 's/write .*uverbs.*/doorbell/
         s/(read|write) (.*infinibandevent.*|.*rdma_cm.*|anon_inode:.*)/look \1/
         s/recvfrom .*/look recvfrom/
+        s/ioctl .*uverbs.*/wait arm/
         s/^(poll|ppoll|epoll_wait|epoll_pwait|sched_yield|restart_syscall) .*/wait \1/' |
       sort | uniq -c | sort -rn >/tmp/kinds
     sed 's/^/calls: /' /tmp/kinds
     grep -q doorbell /tmp/kinds || wrong "no doorbell was seen"
     others=$(grep -cvE ' (doorbell|look .*|wait .*|cut)$' /tmp/kinds)
     [ "$others" -eq 0 ] || wrong "other system calls than doorbells, looks and waits"
+    # A completion queue is armed after its channel was found empty; any other request to the device would be a surprise.
+    awk 'NR > 1 && /^ioctl/ && before !~ /^read.*infinibandevent/ { print "calls:", before, $0; wrong = 1 } { before = $0 }
+      END { exit wrong }' /tmp/calls || wrong "an ioctl that arms nothing"
     ! grep -E '^(recvfrom|write.*rdma_cm)' /tmp/calls | grep -vE 'EAGAIN|detached|= \?' || wrong "a look that found something"
   fi
   lab_meet traced
