@@ -94,7 +94,7 @@ part_netem() {
     # shellcheck disable=SC2086 # the specification is words
     tc qdisc replace dev eth0 root netem $spec || wrong "netem refuses $spec"
     lab_meet "netem$number"
-    WEFT_VERBS_DEVICES=rxe0 perf_right netem$number --algorithm ring -b 4 -e 64K -f 128 --iters 3 --warmup 0
+    WEFT_VERBS_DEVICES=rxe0 perf_right netem$number --algorithm ring -b 4 -e 64K -f 128 --iters 2 --warmup 0
     [ "$RANK" -ne 0 ] || tc -s qdisc show dev eth0 | grep Sent | sed "s/^/$spec:/"
   done
   tc qdisc del dev eth0 root
