@@ -16,14 +16,14 @@ if [ "${1-}" = inside ]; then
   port_state before
   if [ "$RANK" -eq 0 ]; then
     rping -s -a 10.88.1.1 -C 3 &
-    ib_write_bw -d rxe0 -x 1 -n 20 -s 65536 >/dev/null &
+    ibv_rc_pingpong -d rxe0 -g 1 -n 20 -s 65536 >/dev/null &
     lab_meet servers
     wait
   else
     lab_meet servers
     sleep 1
     rping -c -a 10.88.1.1 -C 3 -v
-    ib_write_bw -d rxe0 -x 1 -n 20 -s 65536 10.88.0.1 | grep -E '^ *65536 '
+    ibv_rc_pingpong -d rxe0 -g 1 -n 20 -s 65536 10.88.0.1 | grep bytes
     lab_request link-down 1:1
     sleep 1
     port_state unplugged
@@ -70,7 +70,7 @@ for vm in 0 1; do
   has two "^$vm: qdisc netem .* delay 1(.0)?ms"
 done
 has two "^1: ping data: rdma-ping-2: "
-has two "^1: +65536 +20 "
+has two "^1: 2621440 bytes in "
 has two "^1: before 4: ACTIVE"
 has two "^1: unplugged 1: DOWN"
 has two "^1: plugged 4: ACTIVE"
