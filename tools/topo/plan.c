@@ -16,24 +16,24 @@ const struct option_word topo_collectives[] = {{"all_reduce", WEFT_ALL_REDUCE, N
                                                {"scatter", WEFT_SCATTER, NULL},
                                                {"all_to_all", WEFT_ALL_TO_ALL, NULL},
                                                {NULL, 0, NULL}};
-static const struct option_word algorithms[] = {{"auto", WEFT_ALGORITHM_AUTO, NULL},
-                                                {"ring", WEFT_ALGORITHM_RING, NULL},
-                                                {"tree", WEFT_ALGORITHM_TREE, NULL},
-                                                {"direct", WEFT_ALGORITHM_DIRECT, NULL},
-                                                {"halving", WEFT_ALGORITHM_HALVING, NULL},
-                                                {"hierarchical", 0, "is not in this version"},
+const struct option_word topo_algorithms[] = {{"auto", WEFT_ALGORITHM_AUTO, NULL},
+                                              {"ring", WEFT_ALGORITHM_RING, NULL},
+                                              {"tree", WEFT_ALGORITHM_TREE, NULL},
+                                              {"direct", WEFT_ALGORITHM_DIRECT, NULL},
+                                              {"halving", WEFT_ALGORITHM_HALVING, NULL},
+                                              {"hierarchical", 0, "is not in this version"},
+                                              {NULL, 0, NULL}};
+const struct option_word topo_plan_formats[] = {{"text", FORMAT_TEXT, NULL},
+                                                {"json", FORMAT_JSON, NULL},
+                                                {"svg", FORMAT_SVG, NULL},
+                                                {"dot", FORMAT_DOT, NULL},
                                                 {NULL, 0, NULL}};
-static const struct option_word formats[] = {{"text", FORMAT_TEXT, NULL},
-                                             {"json", FORMAT_JSON, NULL},
-                                             {"svg", FORMAT_SVG, NULL},
-                                             {"dot", FORMAT_DOT, NULL},
-                                             {NULL, 0, NULL}};
 static const struct option_entry plan_entries[] = {
     {"--ranks", OPTION_NUMBER, "N", "without FILE: how many ranks the plan is for", FIELD(rank_count), 1, RANKS_MOST,
      NULL, NULL},
     {"--collective", OPTION_WORD, "C", "what it does (all_reduce)", FIELD(collective), 0, 0, topo_collectives, NULL},
     {"--algorithm", OPTION_WORD, "A", "how; FILE: auto for all there are (auto), else ring", FIELD(algorithm), 0, 0,
-     algorithms, NULL},
+     topo_algorithms, NULL},
     {"--root", OPTION_NUMBER, "R", "root rank, where the collective has one (0)", FIELD(root), 0, RANKS_MOST, NULL,
      NULL},
     {"--bytes", OPTION_BYTES, "B", "FILE, --explain: size that candidates are priced for (256M)", FIELD(bytes), 1,
@@ -48,7 +48,7 @@ static const struct option_entry plan_entries[] = {
     {"--rank", OPTION_NUMBER, "R", "--ranks: print only this rank's part", FIELD(rank), 0, RANKS_MOST, NULL, NULL},
     {"--json", OPTION_FLAG, NULL, "print JSON", FIELD(json), 0, 0, NULL, NULL},
     {"--format", OPTION_WORD, "F", "text, json; FILE: svg (by graphviz), dot: links coloured by load", FIELD(format), 0,
-     0, formats, NULL},
+     0, topo_plan_formats, NULL},
 };
 static const struct command plan_command = {
     .name = "weft-topo plan",

@@ -5,23 +5,11 @@
 
 #include "tools/topo/topo.h"
 
-static const struct option_word algorithms[] = {{"auto", WEFT_ALGORITHM_AUTO, NULL},
-                                                {"ring", WEFT_ALGORITHM_RING, NULL},
-                                                {"tree", WEFT_ALGORITHM_TREE, NULL},
-                                                {"direct", WEFT_ALGORITHM_DIRECT, NULL},
-                                                {"halving", WEFT_ALGORITHM_HALVING, NULL},
-                                                {"hierarchical", 0, "is not in this version"},
-                                                {NULL, 0, NULL}};
-static const struct option_word formats[] = {{"text", FORMAT_TEXT, NULL},
-                                             {"json", FORMAT_JSON, NULL},
-                                             {"svg", FORMAT_SVG, NULL},
-                                             {"dot", FORMAT_DOT, NULL},
-                                             {NULL, 0, NULL}};
 static const struct option_entry entries[] = {
     {"--collective", OPTION_WORD, "C", "what it does (all_reduce)", FIELD(collective), 0, 0, topo_collectives, NULL},
     {"--bytes", OPTION_BYTES, "B", "size of the message (256M)", FIELD(bytes), 1, UINT64_C(1) << 50, NULL, NULL},
     {"--algorithm", OPTION_WORD, "A", "how; auto: the fastest of all there are (auto)", FIELD(algorithm), 0, 0,
-     algorithms, NULL},
+     topo_algorithms, NULL},
     {"--root", OPTION_NUMBER, "R", "root rank, where the collective has one (0)", FIELD(root), 0, RANKS_MOST, NULL,
      NULL},
     {"--channels", OPTION_NUMBER, "C", "in rank order: rings or trees that share the message (1)", FIELD(channel_count),
@@ -34,7 +22,7 @@ static const struct option_entry entries[] = {
      NULL},
     {"--json", OPTION_FLAG, NULL, "print JSON", FIELD(json), 0, 0, NULL, NULL},
     {"--format", OPTION_WORD, "F", "text, json, svg (by graphviz), dot: links coloured by load", FIELD(format), 0, 0,
-     formats, NULL},
+     topo_plan_formats, NULL},
 };
 static const struct command simulate_command = {
     .name = "weft-topo simulate",

@@ -22,6 +22,8 @@ struct topo_options {
 enum { RANKS_MOST = 1 << 20 };
 
 extern const struct option_word topo_collectives[];
+extern const struct option_word topo_algorithms[];
+extern const struct option_word topo_plan_formats[]; /* what plan and simulate can print */
 
 /* Each is a subcommand: argv[0] is its name. Returns the exit code. */
 int show_main(int argc, char *argv[]);

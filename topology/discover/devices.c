@@ -15,24 +15,6 @@ enum {
 };
 enum { VENDOR_AMD = 0x1002, VENDOR_NVIDIA = 0x10de };
 
-/* Display controllers nothing computes on: those of management processors and of virtual machines. */
-static bool is_frame_buffer(uint16_t vendor_id)
-{
-    static const uint16_t vendors[] = {
-        0x1013, /* Cirrus */
-        0x102b, /* Matrox */
-        0x1234, /* QEMU */
-        0x1414, /* Hyper-V */
-        0x15ad, /* VMware */
-        0x1a03, /* ASPEED */
-        0x1af4, /* virtio */
-        0x1b36, /* QXL */
-    };
-    for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
-        if (vendors[i] == vendor_id) return true;
-    return false;
-}
-
 static hwloc_obj_t os_device_find(hwloc_obj_t object, hwloc_obj_osdev_type_t type)
 {
     for (hwloc_obj_t child = object->io_first_child; child; child = child->next_sibling)
@@ -54,7 +36,7 @@ static enum node_kind pci_kind(hwloc_obj_t object)
     uint32_t base_class = pci->class_id >> 8;
     if (pci->class_id == CLASS_BRIDGE_OTHER && pci->vendor_id == VENDOR_NVIDIA) return NODE_NVSWITCH;
     if (is_gpu_coprocessor(os_device_find(object, HWLOC_OBJ_OSDEV_COPROC))) return NODE_GPU;
-    if (base_class == CLASS_DISPLAY && !is_frame_buffer(pci->vendor_id)) return NODE_GPU;
+    if (base_class == CLASS_DISPLAY && !topology_pci_is_frame_buffer(pci->vendor_id)) return NODE_GPU;
     if (base_class == CLASS_ACCELERATOR && pci->vendor_id == VENDOR_AMD) return NODE_GPU;
     if (base_class == CLASS_NETWORK || pci->class_id == CLASS_INFINIBAND) return NODE_NIC;
     if (os_device_find(object, HWLOC_OBJ_OSDEV_OPENFABRICS)) return NODE_NIC;

@@ -62,31 +62,13 @@ enum node_kind pci_class_kind(uint32_t class_code)
     }
 }
 
-/* Display controllers nothing computes on: those of management processors and of virtual machines. */
-static bool is_frame_buffer(uint16_t vendor_id)
-{
-    static const uint16_t vendors[] = {
-        0x1013, /* Cirrus */
-        0x102b, /* Matrox */
-        0x1234, /* QEMU */
-        0x1414, /* Hyper-V */
-        0x15ad, /* VMware */
-        0x1a03, /* ASPEED */
-        0x1af4, /* virtio */
-        0x1b36, /* QXL */
-    };
-    for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
-        if (vendors[i] == vendor_id) return true;
-    return false;
-}
-
 enum node_kind pci_function_kind(uint32_t class_id, uint16_t vendor_id)
 {
     enum { AMD = 0x1002, NVIDIA = 0x10de, INFINIBAND_ON_SERIAL_BUS = 0x0c06 };
     if (class_id == 0x0680) return vendor_id == NVIDIA ? NODE_NVSWITCH : NODE_KIND_COUNT;
     if (class_id == INFINIBAND_ON_SERIAL_BUS) return NODE_NIC;
     enum node_kind kind = pci_class_kind(class_id << 8);
-    bool is_gpu = class_id >> 8 == 0x03 ? !is_frame_buffer(vendor_id) : vendor_id == AMD;
+    bool is_gpu = class_id >> 8 == 0x03 ? !topology_pci_is_frame_buffer(vendor_id) : vendor_id == AMD;
     return kind == NODE_NIC || (kind == NODE_GPU && is_gpu) ? kind : NODE_KIND_COUNT;
 }
 

@@ -301,6 +301,23 @@ const char *topology_channel_kind_name(enum channel_kind kind)
 }
 #undef KIND_NAME
 
+bool topology_pci_is_frame_buffer(uint16_t vendor_id)
+{
+    static const uint16_t vendors[] = {
+        0x1013, /* Cirrus */
+        0x102b, /* Matrox */
+        0x1234, /* QEMU */
+        0x1414, /* Hyper-V */
+        0x15ad, /* VMware */
+        0x1a03, /* ASPEED */
+        0x1af4, /* virtio */
+        0x1b36, /* QXL */
+    };
+    for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
+        if (vendors[i] == vendor_id) return true;
+    return false;
+}
+
 double topology_pci_bandwidth(uint32_t generation, uint32_t lane_count)
 {
     /*

@@ -292,6 +292,8 @@ const char *rdma_gid_type_name(enum rdma_gid_type type);
 
 /* What a link of a PCI Express generation (1 to 6) and width delivers each way, in bytes per second; 0 out of range. */
 double topology_pci_bandwidth(uint32_t generation, uint32_t lane_count);
+/* Is that a maker of display controllers nothing computes on: of management processors and of virtual machines? */
+bool topology_pci_is_frame_buffer(uint16_t vendor_id);
 /*
  * The same where only the product of lane rate and width is known, in GB/s after the line code, as hwloc states it.
  * Pairs that share a product (generation 3 x16, generation 4 x8) also share their bandwidth.
