@@ -40,6 +40,11 @@ static inline uint64_t bytes_get_u64(const uint8_t *at)
 #define BYTES_HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t bytes_hash(uint64_t hash, const void *bytes, size_t size);
 
+/*
+ * Make room for one element more than @p count, by doubling from 64. False, with nothing changed, when out of memory.
+ */
+bool array_reserve(void **array, uint32_t count, uint32_t *capacity, size_t element_bytes);
+
 /* False, with *result untouched, on overflow. */
 static inline bool size_multiply(size_t a, size_t b, size_t *result)
 {

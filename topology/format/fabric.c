@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 #define SPEED_NAME(name, lane_rate) [FABRIC_##name] = #name,
 #define SPEED_RATE(name, lane_rate) [FABRIC_##name] = lane_rate,
 static const char *const speed_names[FABRIC_SPEED_COUNT] = {FABRIC_SPEEDS(SPEED_NAME)};
@@ -46,17 +48,6 @@ struct figure fabric_rate_bandwidth(struct fabric_rate rate)
 static weft_status no_memory(const struct fabric *fabric)
 {
     return diagnose(fabric->diagnostic, WEFT_OUT_OF_MEMORY, "no memory to read %s", fabric->source->name);
-}
-
-static bool array_reserve(void **array, uint32_t count, uint32_t *capacity, size_t element_bytes)
-{
-    if (count < *capacity) return true;
-    uint32_t wanted = *capacity ? *capacity * 2 : 64;
-    void *larger = wanted > *capacity ? reallocarray(*array, wanted, element_bytes) : NULL;
-    if (!larger) return false;
-    *array = larger;
-    *capacity = wanted;
-    return true;
 }
 
 static bool span_same(struct span one, struct span other)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hostlist.h"
 
 enum {
@@ -28,17 +29,6 @@ weft_status slurm_error(const struct slurm *slurm, struct place place, struct sp
 static struct span span_of(const char *text)
 {
     return (struct span){text, strlen(text)};
-}
-
-static bool array_reserve(void **array, uint32_t count, uint32_t *capacity, size_t element_bytes)
-{
-    if (count < *capacity) return true;
-    uint32_t wanted = *capacity ? *capacity * 2 : 64;
-    void *larger = wanted > *capacity ? reallocarray(*array, wanted, element_bytes) : NULL;
-    if (!larger) return false;
-    *array = larger;
-    *capacity = wanted;
-    return true;
 }
 
 weft_status slurm_list_count(struct slurm *slurm, const char *text, struct place place, uint64_t *count)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/text.h"
 #include "topology/model/model_internal.h"
 
@@ -31,19 +32,6 @@ void weft_topology_destroy(weft_topology *topology)
     free(topology->nodes);
     arena_free(&topology->arena);
     free(topology);
-}
-
-/* Room for one more element of a growing array; false when there is none. */
-static bool array_reserve(void **array, uint32_t count, uint32_t *capacity, size_t element_bytes)
-{
-    if (count < *capacity) return true;
-    uint32_t wanted = *capacity ? *capacity * 2 : 64;
-    if (wanted <= *capacity) return false;
-    void *larger = reallocarray(*array, wanted, element_bytes);
-    if (!larger) return false;
-    *array = larger;
-    *capacity = wanted;
-    return true;
 }
 
 static const char *string_copy(weft_topology *topology, const char *string)
