@@ -8,8 +8,8 @@
  * Rules that every backend keeps, and transport/core/conformance.h tests:
  *  - A notification is delivered after the bytes of its put, and of every earlier put of the same path, are visible.
  *  - Order holds within a path (path_hint) only. Each accepted put with PUT_NOTIFY gives exactly one EVENT_ARRIVED.
- *  - put() may accept fewer than it is offered, never part of one; one EVENT_WRITABLE says when to offer the rest. It may
- *    be told early: then put() refuses again.
+ *  - put() may accept fewer than it is offered, never part of one; one EVENT_WRITABLE says when to offer the rest. It
+ * may be told early: then put() refuses again.
  *  - A put that does not fit the granted region is refused with nothing written. That is the caller's mistake, so no
  *    EVENT_WRITABLE follows.
  *  - Once a connection has failed, EVENT_FAILED is delivered exactly once for it, after everything that had arrived
@@ -33,8 +33,9 @@
 
 /*
  * How an endpoint reaches a peer before the transport itself can: a connected, authenticated, non-blocking stream
- * socket (Unix domain where both share a host). Both sides ask, as often as they need sockets; the lower rank dials, and
- * the other gets what was dialled, in any order. WEFT_IN_PROGRESS: ask again. WEFT_OK: *fd is the caller's to close.
+ * socket (Unix domain where both share a host). Both sides ask, as often as they need sockets; the lower rank dials,
+ * and the other gets what was dialled, in any order. WEFT_IN_PROGRESS: ask again. WEFT_OK: *fd is the caller's to
+ * close.
  */
 struct rendezvous {
     weft_status (*reach)(void *context, uint32_t peer, int *fd);
@@ -51,8 +52,8 @@ struct put {
     const void *source;     /* `bytes` bytes; may be NULL when bytes is 0 */
     uint64_t remote_offset; /* into the region the peer granted */
     uint32_t bytes;
-    uint32_t tag;           /* carried to the events, all 32 bits of it */
-    uint16_t path_hint;     /* equal hints keep order */
+    uint32_t tag;       /* carried to the events, all 32 bits of it */
+    uint16_t path_hint; /* equal hints keep order */
     uint16_t flags;
 };
 
@@ -77,7 +78,17 @@ struct endpoint;
 struct connection;
 
 enum transport_capabilities {
-    TRANSPORT_MAPS = 1, /* connection_map() gives a pointer into the peer's granted region */
+    TRANSPORT_MAPS = 1,  /* connection_map() gives a pointer into the peer's granted region */
+    TRANSPORT_LENDS = 2, /* connection_lend() may succeed: peers can get at each other's own buffers */
+};
+
+/*
+ * Says to a peer where a buffer of this process lies. Travels as data: what it says is checked by whoever uses it, and
+ * the worst that a wrong one can do is to fail.
+ */
+struct loan {
+    uint64_t address; /* the lender's */
+    uint64_t share;   /* number of the shared memory that it lies in, from 1; 0: the lender's own memory */
 };
 
 struct transport_ops {
@@ -88,6 +99,11 @@ struct transport_ops {
     weft_status (*connect_advance)(struct connection *, uint64_t now_ns);
     void (*disconnect)(struct connection *);
     void *(*map)(struct connection *);
+    void (*wake)(struct connection *);
+    bool (*lend)(struct connection *, const void *address, size_t bytes, struct loan *loan);
+    void *(*borrow)(struct connection *, const struct loan *loan, size_t bytes);
+    weft_status (*read)(struct connection *, const struct loan *loan, uint64_t offset, void *to, size_t bytes);
+    weft_status (*write)(struct connection *, const struct loan *loan, uint64_t offset, const void *from, size_t bytes);
     size_t (*put)(struct connection *, const struct put *, size_t count);
     weft_status (*quiesce)(struct connection *);
     size_t (*poll)(struct endpoint *, struct event *, size_t max, uint64_t now_ns);
@@ -95,6 +111,9 @@ struct transport_ops {
     weft_status (*memory_register)(struct endpoint *, void *address, size_t bytes, void **registration,
                                    struct diagnostic *);
     void (*memory_deregister)(struct endpoint *, void *registration);
+    weft_status (*memory_share)(struct endpoint *, void *address, size_t bytes, int descriptor, uint64_t offset,
+                                void **share, struct diagnostic *);
+    void (*memory_unshare)(struct endpoint *, void *share);
 };
 
 /* Every backend's endpoint and connection begin with these. */
@@ -105,9 +124,9 @@ struct endpoint {
 struct connection {
     struct endpoint *endpoint; /* whose ops these are: a router's connections are those of its routes */
     uint32_t peer;
-    uint8_t *granted;     /* this side's region, zeroed at the start, which the peer writes; owned by the connection */
+    uint8_t *granted; /* this side's region, zeroed at the start, which the peer writes; owned by the connection */
     size_t granted_bytes;
-    size_t remote_bytes;  /* size of the peer's region, once connected */
+    size_t remote_bytes; /* size of the peer's region, once connected */
 };
 
 /*
@@ -142,12 +161,58 @@ static inline void connection_disconnect(struct connection *connection)
 
 /*
  * The peer's granted region in this process's memory, or NULL: then only put() reaches it. Stores before put() count as
- * its bytes; non-temporal ones need a store fence of their own first. The peer may write the same memory at any time, so
- * what is read from it is as good as what a peer says. Not to be used any more after EVENT_FAILED.
+ * its bytes; non-temporal ones need a store fence of their own first. The peer may write the same memory at any time,
+ * so what is read from it is as good as what a peer says. Not to be used any more after EVENT_FAILED.
  */
 static inline void *connection_map(struct connection *connection)
 {
     return connection->endpoint->ops->map(connection);
+}
+
+/*
+ * The peer may be asleep until something comes that was stored through connection_map() without a put: wake it. To be
+ * called after the store; the peer, for its part, looks at that memory between endpoint_arm() and going to sleep. Only
+ * where the connection maps.
+ */
+static inline void connection_wake(struct connection *connection)
+{
+    connection->endpoint->ops->wake(connection);
+}
+
+/*
+ * Let the peer get at @p bytes of this process's memory, with *loan for it to find them by. False: it could not, and
+ * nothing is lent. Always the same answer for memory that is in no share. A loan has no end of its own: when lender and
+ * borrower have agreed that the borrower is done, it is over. A system call the first time a peer is lent something of
+ * a share; afterwards none, nor a lock, nor an allocation.
+ */
+static inline bool connection_lend(struct connection *connection, const void *address, size_t bytes, struct loan *loan)
+{
+    return connection->endpoint->ops->lend(connection, address, bytes, loan);
+}
+
+/*
+ * Where the peer's bytes lie in this process's memory, to load from and store to; NULL: out of reach of both (and
+ * only connection_read() and connection_write() can get at them), or the loan is not one. Good until the lender takes
+ * the memory out of its share. What is read is as good as what the peer says.
+ */
+static inline void *connection_borrow(struct connection *connection, const struct loan *loan, size_t bytes)
+{
+    return connection->endpoint->ops->borrow(connection, loan, bytes);
+}
+
+/*
+ * Copy from, or to, what the peer has lent: one copy, by the kernel. Blocks for no longer than that takes.
+ * WEFT_UNSUPPORTED, WEFT_PEER_FAILED, WEFT_PROTOCOL_ERROR (no such memory there).
+ */
+static inline weft_status connection_read(struct connection *connection, const struct loan *loan, uint64_t offset,
+                                          void *to, size_t bytes)
+{
+    return connection->endpoint->ops->read(connection, loan, offset, to, bytes);
+}
+static inline weft_status connection_write(struct connection *connection, const struct loan *loan, uint64_t offset,
+                                           const void *from, size_t bytes)
+{
+    return connection->endpoint->ops->write(connection, loan, offset, from, bytes);
 }
 
 /* Offer @p count puts in order; returns how many were accepted. Several at once cost less than one at a time. */
@@ -157,8 +222,8 @@ static inline size_t connection_put(struct connection *connection, const struct 
 }
 
 /*
- * Ask that no byte of this peer land any more; EVENT_QUIESCED follows, once the peer has polled and thereby learned of it,
- * or is gone. It is the end of the connection for both: put() accepts nothing more, the peer gets EVENT_FAILED with
+ * Ask that no byte of this peer land any more; EVENT_QUIESCED follows, once the peer has polled and thereby learned of
+ * it, or is gone. It is the end of the connection for both: put() accepts nothing more, the peer gets EVENT_FAILED with
  * WEFT_LINK_DOWN, and disconnecting is what remains. Asking twice is asking once.
  * Errors: WEFT_UNSUPPORTED (a backend that cannot), WEFT_INVALID_STATE (not connected), WEFT_AGAIN (ask later).
  */
@@ -178,8 +243,8 @@ static inline size_t endpoint_poll(struct endpoint *endpoint, struct event *even
 }
 
 /*
- * Prepare to sleep: *fd becomes readable at the next event, a peer's end included. WEFT_AGAIN: poll first, something has
- * come already. Waking up for nothing is possible. The next endpoint_poll() disarms. The descriptor belongs to the
+ * Prepare to sleep: *fd becomes readable at the next event, a peer's end included. WEFT_AGAIN: poll first, something
+ * has come already. Waking up for nothing is possible. The next endpoint_poll() disarms. The descriptor belongs to the
  * endpoint and stays the same. WEFT_UNSUPPORTED: sleep for short times and poll.
  */
 static inline weft_status endpoint_arm(struct endpoint *endpoint, int *fd)
@@ -191,8 +256,8 @@ static inline weft_status endpoint_arm(struct endpoint *endpoint, int *fd)
  * Make the endpoint's devices able to read @p bytes at @p address, so that puts from there need no copy. May block, and
  * allocates; the memory has to stay until endpoint_memory_deregister(), and that until the puts from it are complete.
  * Puts find the registration through what the backend was given at creation. Thread: any, beside the endpoint's own.
- * Errors: WEFT_UNSUPPORTED (nothing to gain: sources need no registration), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (such
- * as locked memory), WEFT_INVALID_ARGUMENT (no memory there), WEFT_SYSTEM_ERROR.
+ * Errors: WEFT_UNSUPPORTED (nothing to gain: sources need no registration), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT
+ * (such as locked memory), WEFT_INVALID_ARGUMENT (no memory there), WEFT_SYSTEM_ERROR.
  */
 static inline weft_status endpoint_memory_register(struct endpoint *endpoint, void *address, size_t bytes,
                                                    void **registration, struct diagnostic *diagnostic)
@@ -202,6 +267,22 @@ static inline weft_status endpoint_memory_register(struct endpoint *endpoint, vo
 static inline void endpoint_memory_deregister(struct endpoint *endpoint, void *registration)
 {
     endpoint->ops->memory_deregister(endpoint, registration);
+}
+
+/*
+ * Tell of memory that a file backs and peers on this host can therefore map: @p bytes at @p address are mapped there
+ * from @p offset of @p descriptor on, which is duplicated. Until endpoint_memory_unshare(), before which all loans of
+ * it have to be over. Thread: any, beside the endpoint's own. Errors: WEFT_UNSUPPORTED (nothing to gain, or peers could
+ * not map it safely: a file that may shrink), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (descriptors).
+ */
+static inline weft_status endpoint_memory_share(struct endpoint *endpoint, void *address, size_t bytes, int descriptor,
+                                                uint64_t offset, void **share, struct diagnostic *diagnostic)
+{
+    return endpoint->ops->memory_share(endpoint, address, bytes, descriptor, offset, share, diagnostic);
+}
+static inline void endpoint_memory_unshare(struct endpoint *endpoint, void *share)
+{
+    endpoint->ops->memory_unshare(endpoint, share);
 }
 
 /* All connections must have been disconnected. NULL is allowed. */
@@ -217,6 +298,21 @@ weft_status transport_arm_unsupported(struct endpoint *endpoint, int *fd);
 weft_status transport_memory_register_unsupported(struct endpoint *endpoint, void *address, size_t bytes,
                                                   void **registration, struct diagnostic *diagnostic);
 void transport_memory_deregister_none(struct endpoint *endpoint, void *registration);
+void transport_wake_none(struct connection *connection);
+bool transport_lend_none(struct connection *connection, const void *address, size_t bytes, struct loan *loan);
+void *transport_borrow_none(struct connection *connection, const struct loan *loan, size_t bytes);
+weft_status transport_read_unsupported(struct connection *connection, const struct loan *loan, uint64_t offset,
+                                       void *to, size_t bytes);
+weft_status transport_write_unsupported(struct connection *connection, const struct loan *loan, uint64_t offset,
+                                        const void *from, size_t bytes);
+weft_status transport_memory_share_unsupported(struct endpoint *endpoint, void *address, size_t bytes, int descriptor,
+                                               uint64_t offset, void **share, struct diagnostic *diagnostic);
+void transport_memory_unshare_none(struct endpoint *endpoint, void *share);
+/* The slots of a backend that lends nothing. */
+#define TRANSPORT_LENDS_NOTHING                                                                                        \
+    .lend = transport_lend_none, .borrow = transport_borrow_none, .read = transport_read_unsupported,                  \
+    .write = transport_write_unsupported, .memory_share = transport_memory_share_unsupported,                          \
+    .memory_unshare = transport_memory_unshare_none
 
 /* Is [offset, offset + bytes) inside the peer's region? Overflow-safe. */
 bool transport_put_fits(const struct connection *connection, const struct put *put);

@@ -106,6 +106,8 @@ static void ops_fill(struct route_endpoint *route)
         .connect_advance = route->config.routes[0]->ops->connect_advance,
         .disconnect = route->config.routes[0]->ops->disconnect,
         .map = transport_map_none,
+        .wake = transport_wake_none,
+        TRANSPORT_LENDS_NOTHING,
         .put = route->config.routes[0]->ops->put,
         .quiesce = transport_quiesce_unsupported,
         .poll = route_poll,

@@ -74,6 +74,13 @@ static void *shm_map(struct connection *base)
     return connection->remote ? shm_segment_region(connection->remote) : NULL;
 }
 
+static void shm_wake(struct connection *base)
+{
+    struct shm_connection *connection = shm_connection_of(base);
+
+    if (connection->state == SHM_CONNECTED) shm_peer_wake(connection);
+}
+
 static void shm_endpoint_destroy(struct endpoint *base)
 {
     struct shm_endpoint *endpoint = shm_endpoint_of(base);
@@ -91,6 +98,8 @@ static const struct transport_ops shm_ops = {
     .connect_advance = shm_connect_advance,
     .disconnect = shm_disconnect,
     .map = shm_map,
+    .wake = shm_wake,
+    TRANSPORT_LENDS_NOTHING,
     .put = shm_put,
     .quiesce = shm_quiesce,
     .poll = shm_poll,

@@ -341,7 +341,7 @@ static void sim_endpoint_destroy(struct endpoint *base)
     .endpoint_destroy = sim_endpoint_destroy, .connect = sim_connect, .connect_advance = sim_connect_advance,          \
     .disconnect = sim_disconnect, .put = sim_put, .quiesce = sim_quiesce, .poll = sim_poll,                            \
     .arm = transport_arm_unsupported, .memory_register = transport_memory_register_unsupported,                        \
-    .memory_deregister = transport_memory_deregister_none
+    .memory_deregister = transport_memory_deregister_none, .wake = transport_wake_none, TRANSPORT_LENDS_NOTHING
 
 const struct transport_ops sim_ops = {.name = "sim", SIM_OPS, .map = transport_map_none};
 const struct transport_ops sim_mapping_ops = {.name = "sim", .capabilities = TRANSPORT_MAPS, SIM_OPS, .map = sim_map};
