@@ -32,7 +32,7 @@ struct sim_connection *sim_end(const struct sim_fabric *fabric, uint32_t of, uin
 static bool config_is_valid(const struct sim_config *config)
 {
     if (config->rank_count == 0 || config->path_count > SIM_MAX_PATHS || config->queue_depth > MAX_QUEUE_DEPTH ||
-        config->refuse_per_mille > 999)
+        config->refuse_per_mille > 999 || config->lending > SIM_LENDS_COPIED)
         return false;
     for (size_t i = 0; i < config->fault_count; i++) {
         if (!sim_fault_is_valid(&config->faults[i], config)) return false;
@@ -96,8 +96,7 @@ weft_status sim_endpoint_create(struct sim_fabric *fabric, uint32_t rank, struct
     if (rank >= rank_count || fabric->endpoints[rank]) return WEFT_INVALID_ARGUMENT;
     struct sim_endpoint *made = calloc(1, sizeof *made + rank_count * sizeof(struct sim_connection *));
     if (!made) return WEFT_OUT_OF_MEMORY;
-    made->base = (struct endpoint){
-        .ops = fabric->config.maps ? &sim_mapping_ops : &sim_ops, .rank = rank, .rank_count = rank_count};
+    made->base = (struct endpoint){.ops = sim_ops_of(&fabric->config), .rank = rank, .rank_count = rank_count};
     made->fabric = fabric;
     fabric->endpoints[rank] = made;
     *endpoint = &made->base;

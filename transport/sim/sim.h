@@ -34,6 +34,13 @@ enum sim_fault_kind {
     SIM_FAULT_KINDS
 };
 
+/* What connection_lend() comes to. Nothing of it takes time, as nothing does that a rank does itself. */
+enum sim_lending {
+    SIM_LENDS_NOTHING,
+    SIM_LENDS_MAPPED, /* connection_borrow() gives the peer's address */
+    SIM_LENDS_COPIED, /* it gives NULL; connection_read() and connection_write() copy */
+};
+
 struct sim_fault {
     enum sim_fault_kind kind;
     uint32_t rank, peer, path;
@@ -50,6 +57,7 @@ struct sim_config {
     uint32_t queue_depth;      /* puts of one connection that have not landed, or not been polled; 0 means 64 */
     uint32_t refuse_per_mille; /* of puts, at random; EVENT_WRITABLE follows */
     bool maps;                 /* connection_map() works: direct stores land at once */
+    enum sim_lending lending;
     const struct sim_fault *faults;
     size_t fault_count;
 };

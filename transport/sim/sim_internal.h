@@ -114,7 +114,7 @@ uint64_t sim_random_up_to(struct sim_fabric *fabric, uint64_t bound);
 struct sim_connection *sim_end(const struct sim_fabric *fabric, uint32_t of, uint32_t to);
 
 /* connection.c: operations, and what the clock does to a connection */
-extern const struct transport_ops sim_ops, sim_mapping_ops;
+const struct transport_ops *sim_ops_of(const struct sim_config *config);
 void sim_connection_happens(struct sim_connection *connection, enum sim_happening happening, uint32_t detail);
 /* Lose what is under way, but for a random part that still lands; returns when the last of that does. */
 uint64_t sim_connection_sever(struct sim_connection *connection);
@@ -136,6 +136,13 @@ void sim_event_add(struct sim_connection *connection, enum event_kind kind, uint
                    weft_status status);
 /* There may be room for a put that was refused. */
 void sim_writable_plan(struct sim_connection *connection, uint64_t at_ns);
+
+/* lending.c: all ranks live in one process, so an address is good everywhere */
+bool sim_lend(struct connection *connection, const void *address, size_t bytes, struct loan *loan);
+void *sim_borrow(struct connection *connection, const struct loan *loan, size_t bytes);
+weft_status sim_read(struct connection *connection, const struct loan *loan, uint64_t offset, void *to, size_t bytes);
+weft_status sim_write(struct connection *connection, const struct loan *loan, uint64_t offset, const void *from,
+                      size_t bytes);
 
 /* faults.c */
 void sim_fault_strike(struct sim_fabric *fabric, const struct sim_fault *fault);

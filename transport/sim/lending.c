@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lending between simulated ranks. They live in one process, so an address is good everywhere; what a rank does with
+ * it happens at once. A rank that has died, or ended the connection, gives nothing any more.
+ */
+#include <string.h>
+
+#include "transport/sim/sim_internal.h"
+
+static const struct sim_connection *connection_of(const struct connection *connection)
+{
+    return (const struct sim_connection *)connection;
+}
+
+static bool peer_is_there(const struct sim_connection *connection)
+{
+    return connection->joined && !connection->severed && !connection->fabric->dead[connection->base.peer];
+}
+
+bool sim_lend(struct connection *base, const void *address, size_t bytes, struct loan *loan)
+{
+    (void)base, (void)bytes;
+    *loan = (struct loan){.address = (uintptr_t)address};
+    return true;
+}
+
+void *sim_borrow(struct connection *base, const struct loan *loan, size_t bytes)
+{
+    (void)base;
+    if (loan->share || loan->address > UINTPTR_MAX - bytes) return NULL;
+    return (void *)(uintptr_t)loan->address;
+}
+
+static weft_status reach(const struct sim_connection *connection, const struct loan *loan, uint64_t offset,
+                         size_t bytes, void **address)
+{
+    if (!peer_is_there(connection)) return WEFT_PEER_FAILED;
+    if (loan->share || !loan->address || offset > UINTPTR_MAX - bytes || loan->address > UINTPTR_MAX - bytes - offset)
+        return WEFT_PROTOCOL_ERROR;
+    *address = (void *)(uintptr_t)(loan->address + offset);
+    return WEFT_OK;
+}
+
+weft_status sim_read(struct connection *base, const struct loan *loan, uint64_t offset, void *to, size_t bytes)
+{
+    void *address;
+
+    if (bytes == 0) return WEFT_OK;
+    const weft_status status = reach(connection_of(base), loan, offset, bytes, &address);
+    if (status) return status;
+    memcpy(to, address, bytes);
+    return WEFT_OK;
+}
+
+weft_status sim_write(struct connection *base, const struct loan *loan, uint64_t offset, const void *from, size_t bytes)
+{
+    void *address;
+
+    if (bytes == 0) return WEFT_OK;
+    const weft_status status = reach(connection_of(base), loan, offset, bytes, &address);
+    if (status) return status;
+    memcpy(address, from, bytes);
+    return WEFT_OK;
+}
