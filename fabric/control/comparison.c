@@ -12,6 +12,12 @@
 #include "base/clock.h"
 #include "protocol_internal.h"
 
+static void plan_add(char text[128], uint32_t plan)
+{
+    size_t used = strlen(text);
+    snprintf(text + used, 128 - used, " plan %08" PRIx32, plan);
+}
+
 static void fail_mismatch(struct protocol *protocol, const struct neighbour *neighbour, const struct signature *own,
                           const struct signature *other)
 {
@@ -21,6 +27,11 @@ static void fail_mismatch(struct protocol *protocol, const struct neighbour *nei
     failure.sequence = own->sequence;
     signature_text(own, failure.operation);
     signature_text(other, failure.other_operation);
+    if (own->plan != other->plan && strcmp(failure.operation, failure.other_operation) == 0) {
+        /* The call is the same, how it would be run is not. */
+        plan_add(failure.operation, own->plan);
+        plan_add(failure.other_operation, other->plan);
+    }
     snprintf(failure.message, sizeof failure.message, "operation %" PRIu64 " is %.80s on rank %u but %.80s on rank %u",
              own->sequence, failure.operation, protocol->rank, failure.other_operation, neighbour->rank);
     protocol_report(protocol, &failure);

@@ -209,6 +209,7 @@ static weft_status control_create(const struct control_config *config, uint64_t 
                            &outside, clock_now_ns()) != WEFT_OK ||
              !allocate_tables(control))
         status = diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for the control connections");
+    protocol_tell(&control->protocol, config->token);
     if (status == WEFT_OK) status = listen_all(control, config, until_ns, diagnostic);
     if (status == WEFT_OK)
         *created = control;

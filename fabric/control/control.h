@@ -45,6 +45,7 @@ struct control_config {
     uint64_t keepalive_ns; /* a neighbour silent for so long counts as failed */
     const char *host_id;   /* what ranks of one host have in common; NULL: WEFT_HOST_ID, or what the kernel says */
     uint8_t features;      /* enum control_features of this rank, for all others to know */
+    uint64_t token;        /* for all ranks to know the least and the most of: control_tokens() */
     bool network;          /* also give ranks of one host TCP sockets to each other; implied by an id with an address */
 };
 
@@ -101,6 +102,26 @@ bool control_same_host(const struct control *control, uint32_t peer);
 
 /* What @p peer, or this rank itself, has told of itself; 0 where ranks have no network between them. Thread: any. */
 uint8_t control_features(const struct control *control, uint32_t peer);
+
+/* The least and the most of all ranks' tokens: are they alike? Costs no message. Thread: any. */
+void control_tokens(const struct control *control, uint64_t *least, uint64_t *most);
+
+/* Of one rank's share in a gather. */
+#define CONTROL_SHARE_BYTES_MAX (UINT32_C(16) << 20)
+
+/*
+ * Some ranks give bytes, all ranks get them: sharing.h says how. Every rank calls it, in the same order of gathers, with
+ * the same @p is_source (NULL: all give); @p bytes are this rank's, read if it gives and during the call alone.
+ * Blocks until all has come, which says nothing of other ranks having it. What has come is control_share()'s.
+ * Errors, each reported to all ranks as a failure of the communicator: WEFT_DEADLINE_EXCEEDED, naming the first rank
+ * whose bytes have not come; WEFT_RESOURCE_LIMIT (too many bytes); what the communicator has failed with.
+ * Thread: one at a time, not beside control_leave().
+ */
+weft_status control_gather(struct control *control, const void *bytes, size_t size,
+                           bool (*is_source)(const void *context, uint32_t rank), const void *context,
+                           uint64_t deadline_ns, struct diagnostic *diagnostic);
+/* What @p source gave to the last gather; the control's, until the next one. NULL where it gave nothing. */
+const uint8_t *control_share(const struct control *control, uint32_t source, size_t *size);
 
 /* Where this rank listens, such as "10.0.0.1:40001"; "Unix sockets only" where there is no network. Thread: any. */
 void control_address_text(const struct control *control, char text[64]);

@@ -95,6 +95,7 @@ struct control {
     struct dial *dials;
     struct guest guests[GUESTS_MAX];
     struct door doors[DOOR_COUNT];
+    uint32_t gather;         /* number of the next one */
     bool forgotten;          /* in a child of fork(): nothing is ours any more */
     uint64_t flush_until_ns; /* 0, or when a failure is published even to a neighbour that does not read */
     pthread_cond_t changed;  /* joined, failed, or nothing unsent any more */

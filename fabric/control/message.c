@@ -10,7 +10,8 @@ enum {
     HEADER_BYTES = 8, /* magic u16, version u8, kind u8, body bytes u32 */
     HEADER_MAGIC = 0x7765,
     HEADER_VERSION = 1,
-    SIGNATURE_BYTES = 24,
+    SIGNATURE_BYTES = 28,
+    SHARE_HEADER_BYTES = 20,
     CONTACT_BYTES = 40, /* rank u32, host, address, family u16 (4, 6 or 0), port u16 */
 };
 
@@ -79,6 +80,7 @@ static void put_signature(struct writer *writer, const struct signature *signatu
     put_u64(writer, signature->sequence);
     put_u64(writer, signature->count);
     put_u32(writer, signature->root);
+    put_u32(writer, signature->plan);
     put_u32(writer, (uint32_t)signature->collective | (uint32_t)signature->dtype << 8 | (uint32_t)signature->op << 16 |
                         (uint32_t)signature->algorithm << 24);
 }
@@ -88,6 +90,7 @@ static void get_signature(struct reader *reader, struct signature *signature)
     signature->sequence = get_u64(reader);
     signature->count = get_u64(reader);
     signature->root = get_u32(reader);
+    signature->plan = get_u32(reader);
     uint32_t words = get_u32(reader);
     signature->collective = (uint8_t)words;
     signature->dtype = (uint8_t)(words >> 8);
@@ -170,7 +173,7 @@ static size_t body_bytes(uint8_t kind)
     case MESSAGE_HEARTBEAT:
         return 12;
     case MESSAGE_READY:
-        return 4;
+        return 20;
     case MESSAGE_FAILURE:
         return 32 + sizeof failure->operation + sizeof failure->other_operation + sizeof failure->device +
                sizeof failure->message;
@@ -180,6 +183,8 @@ static size_t body_bytes(uint8_t kind)
         return 12 + GOODBYE_SIGNATURES * SIGNATURE_BYTES;
     case MESSAGE_CONTACT:
         return 4 + MESSAGE_CONTACTS * CONTACT_BYTES;
+    case MESSAGE_SHARE:
+        return SHARE_HEADER_BYTES + MESSAGE_SHARE_BYTES;
     default:
         return 0;
     }
@@ -200,6 +205,8 @@ size_t message_encode(const struct message *message, uint8_t bytes[MESSAGE_BYTES
         break;
     case MESSAGE_READY:
         put_u32(&writer, message->round);
+        put_u64(&writer, message->least_token);
+        put_u64(&writer, message->most_token);
         break;
     case MESSAGE_FAILURE:
         put_failure(&writer, &message->failure);
@@ -218,6 +225,15 @@ size_t message_encode(const struct message *message, uint8_t bytes[MESSAGE_BYTES
         put_u32(&writer, message->contacts.count);
         for (uint32_t i = 0; i < message->contacts.count; i++)
             put_contact(&writer, message->contacts.entries[i].rank, &message->contacts.entries[i].contact);
+        break;
+    case MESSAGE_SHARE:
+        memset(writer.at, 0, body);
+        put_u32(&writer, message->share.number);
+        put_u32(&writer, message->share.source);
+        put_u32(&writer, message->share.total);
+        put_u32(&writer, message->share.offset);
+        put_u32(&writer, message->share.count);
+        put_bytes(&writer, message->share.bytes, message->share.count);
         break;
     case MESSAGE_KIND_END:
         break;
@@ -247,6 +263,24 @@ static void get_contacts(struct reader *reader, uint32_t rank_count, struct mess
         get_contact(reader, rank_count, &message->contacts.entries[i].rank, &message->contacts.entries[i].contact);
 }
 
+/* Every piece but the last is full, so that there is one way to say a thing. */
+static void get_share(struct reader *reader, uint32_t rank_count, struct message *message)
+{
+    message->share.number = get_u32(reader);
+    message->share.source = get_u32(reader);
+    message->share.total = get_u32(reader);
+    message->share.offset = get_u32(reader);
+    message->share.count = get_u32(reader);
+    uint32_t left = message->share.total - message->share.offset;
+    if (message->share.source >= rank_count)
+        reader->wrong = "a rank that does not exist";
+    else if (message->share.total > CONTROL_SHARE_BYTES_MAX || message->share.offset > message->share.total ||
+             message->share.count != (left < MESSAGE_SHARE_BYTES ? left : MESSAGE_SHARE_BYTES))
+        reader->wrong = "a piece of a length that none has";
+    else
+        get_bytes(reader, message->share.bytes, message->share.count);
+}
+
 weft_status message_decode(const uint8_t *bytes, size_t size, uint32_t rank_count, struct message *message,
                            size_t *used, struct diagnostic *diagnostic)
 {
@@ -274,7 +308,10 @@ weft_status message_decode(const uint8_t *bytes, size_t size, uint32_t rank_coun
         break;
     case MESSAGE_READY:
         message->round = get_u32(&reader);
+        message->least_token = get_u64(&reader);
+        message->most_token = get_u64(&reader);
         if (message->round >= 32 || UINT32_C(1) << message->round >= rank_count) reader.wrong = "a round of no join";
+        if (message->least_token > message->most_token) reader.wrong = "a least token above the most";
         break;
     case MESSAGE_FAILURE:
         message->failure.size = sizeof message->failure;
@@ -288,6 +325,9 @@ weft_status message_decode(const uint8_t *bytes, size_t size, uint32_t rank_coun
         break;
     case MESSAGE_CONTACT:
         get_contacts(&reader, rank_count, message);
+        break;
+    case MESSAGE_SHARE:
+        get_share(&reader, rank_count, message);
         break;
     case MESSAGE_KIND_END:
         break;

@@ -16,16 +16,18 @@
 enum {
     GOODBYE_SIGNATURES = 16, /* how many of its last operations a leaving rank tells */
     MESSAGE_CONTACTS = 24,   /* how many ranks' contacts travel in one message */
+    MESSAGE_SHARE_BYTES = 960,
     MESSAGE_BYTES_MAX = 1024,
 };
 
 enum message_kind {
     MESSAGE_HEARTBEAT = 1, /* the first one on a connection says that the sender considers it established */
-    MESSAGE_READY,         /* joining: all ranks up to 2^round before the sender have arrived */
+    MESSAGE_READY,         /* joining: all ranks up to 2^round before the sender have arrived, with such tokens */
     MESSAGE_FAILURE,       /* the first failure the sender knows of */
     MESSAGE_SIGNATURE,     /* what the sender posted, in an operation that some rank does not get on with */
     MESSAGE_GOODBYE,       /* the sender leaves without a failure of its own; nothing follows */
     MESSAGE_CONTACT,       /* where ranks can be reached */
+    MESSAGE_SHARE,         /* a piece of what a rank gives to a gather */
     MESSAGE_KIND_END
 };
 
@@ -36,7 +38,10 @@ struct message {
             uint64_t keepalive_ns; /* the sender needs to hear something within this time */
             int32_t missing_rank;  /* joining: the rank the sender waits for in the end, or -1 */
         } heartbeat;
-        uint32_t round;
+        struct {
+            uint32_t round;
+            uint64_t least_token, most_token;
+        };
         weft_failure failure;
         struct signature signature;
         struct {
@@ -51,6 +56,11 @@ struct message {
                 struct contact contact;
             } entries[MESSAGE_CONTACTS];
         } contacts;
+        struct {
+            uint32_t number, source; /* which gather, and whose bytes */
+            uint32_t total, offset, count;
+            uint8_t bytes[MESSAGE_SHARE_BYTES];
+        } share;
     };
 };
 

@@ -60,12 +60,18 @@ weft_status protocol_init(struct protocol *protocol, uint32_t rank, uint32_t ran
     return WEFT_OK;
 }
 
+void protocol_tell(struct protocol *protocol, uint64_t token)
+{
+    protocol->least_token = protocol->most_token = token;
+}
+
 void protocol_free(struct protocol *protocol)
 {
     for (uint32_t i = 0; protocol->neighbours && i < protocol->neighbour_count; i++)
         free(protocol->neighbours[i].pending);
     free(protocol->neighbours);
     free(protocol->announced);
+    sharing_free(protocol);
     *protocol = (struct protocol){0};
 }
 
@@ -81,7 +87,7 @@ bool neighbour_listens(const struct neighbour *neighbour)
     return neighbour->state == NEIGHBOUR_CONNECTED || neighbour->state == NEIGHBOUR_PRESENT;
 }
 
-static void send_to(struct protocol *protocol, uint32_t index, const struct message *message)
+void protocol_send(struct protocol *protocol, uint32_t index, const struct message *message)
 {
     if (neighbour_listens(&protocol->neighbours[index]))
         protocol->outside.send(protocol->outside.context, index, message);
@@ -90,7 +96,7 @@ static void send_to(struct protocol *protocol, uint32_t index, const struct mess
 void send_to_all(struct protocol *protocol, const struct message *message, int32_t except)
 {
     for (uint32_t i = 0; i < protocol->neighbour_count; i++)
-        if ((int32_t)i != except) send_to(protocol, i, message);
+        if ((int32_t)i != except) protocol_send(protocol, i, message);
 }
 
 /* ---- Failures ---- */
@@ -163,10 +169,10 @@ static void send_contacts(struct protocol *protocol, uint32_t ahead)
         message.contacts.entries[at].contact = protocol->outside.contacts[rank];
         message.contacts.count++;
         if (message.contacts.count < MESSAGE_CONTACTS) continue;
-        send_to(protocol, ahead, &message);
+        protocol_send(protocol, ahead, &message);
         message.contacts.count = 0;
     }
-    if (message.contacts.count) send_to(protocol, ahead, &message);
+    if (message.contacts.count) protocol_send(protocol, ahead, &message);
 }
 
 /* Once joined, others read the table without a lock. */
@@ -177,6 +183,17 @@ static void take_contacts(struct protocol *protocol, const struct message *messa
         struct contact *contact = &protocol->outside.contacts[message->contacts.entries[i].rank];
         if (contact->data.family == AF_UNSPEC) *contact = message->contacts.entries[i].contact;
     }
+}
+
+/*
+ * Least and most do not mind being told twice: what the barrier brings along to every rank is exact. Once joined they
+ * are all ranks', and stay.
+ */
+static void take_tokens(struct protocol *protocol, const struct message *message)
+{
+    if (protocol->joined) return;
+    if (message->least_token < protocol->least_token) protocol->least_token = message->least_token;
+    if (message->most_token > protocol->most_token) protocol->most_token = message->most_token;
 }
 
 /*
@@ -192,6 +209,7 @@ static void join_advance(struct protocol *protocol)
             for (uint32_t i = 0; i < protocol->neighbour_count; i++)
                 if (protocol->neighbours[i].state <= NEIGHBOUR_CONNECTED) return;
             protocol->joined = true;
+            sharing_joined(protocol);
             return;
         }
         uint32_t ahead = (uint32_t)protocol_neighbour(protocol, (protocol->rank + distance) % count);
@@ -199,7 +217,11 @@ static void join_advance(struct protocol *protocol)
         if (!(protocol->rounds_sent >> protocol->round & 1)) {
             if (protocol->neighbours[ahead].state <= NEIGHBOUR_CONNECTED) return;
             send_contacts(protocol, ahead);
-            send_to(protocol, ahead, &(struct message){.kind = MESSAGE_READY, .round = protocol->round});
+            const struct message ready = {.kind = MESSAGE_READY,
+                                          .round = protocol->round,
+                                          .least_token = protocol->least_token,
+                                          .most_token = protocol->most_token};
+            protocol_send(protocol, ahead, &ready);
             protocol->rounds_sent |= UINT32_C(1) << protocol->round;
         }
         if (!(protocol->neighbours[behind].rounds_heard >> protocol->round & 1)) return;
@@ -222,7 +244,7 @@ static void send_heartbeat(struct protocol *protocol, uint32_t index, uint64_t n
         .heartbeat = {.keepalive_ns = protocol->keepalive_ns, .missing_rank = missing_rank(protocol)},
     };
     protocol->neighbours[index].told_ns = now_ns;
-    send_to(protocol, index, &message);
+    protocol_send(protocol, index, &message);
 }
 
 static uint64_t heartbeat_interval_ns(const struct protocol *protocol, const struct neighbour *neighbour)
@@ -242,7 +264,16 @@ void protocol_connected(struct protocol *protocol, uint32_t index, uint64_t now_
     send_heartbeat(protocol, index, now_ns);
     /* One that connects after a failure must learn of it like the others. */
     if (protocol->failed)
-        send_to(protocol, index, &(struct message){.kind = MESSAGE_FAILURE, .failure = protocol->failure});
+        protocol_send(protocol, index, &(struct message){.kind = MESSAGE_FAILURE, .failure = protocol->failure});
+}
+
+static void take_share(struct protocol *protocol, uint32_t index, const struct message *message)
+{
+    const char *what = protocol->failed ? NULL : sharing_receive(protocol, index, message);
+    struct diagnostic wrong;
+    if (!what) return;
+    diagnose(&wrong, WEFT_PROTOCOL_ERROR, "%s", what);
+    protocol_ended(protocol, index, &wrong);
 }
 
 void protocol_receive(struct protocol *protocol, uint32_t index, const struct message *message, uint64_t now_ns)
@@ -258,6 +289,7 @@ void protocol_receive(struct protocol *protocol, uint32_t index, const struct me
         break;
     case MESSAGE_READY:
         neighbour->rounds_heard |= UINT32_C(1) << message->round;
+        take_tokens(protocol, message);
         break;
     case MESSAGE_FAILURE:
         fail(protocol, &message->failure, (int32_t)index);
@@ -274,6 +306,9 @@ void protocol_receive(struct protocol *protocol, uint32_t index, const struct me
         break;
     case MESSAGE_CONTACT:
         take_contacts(protocol, message);
+        break;
+    case MESSAGE_SHARE:
+        take_share(protocol, index, message);
         break;
     case MESSAGE_KIND_END:
         break;

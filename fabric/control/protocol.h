@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "message.h"
+#include "sharing.h"
 #include "signature.h"
 
 enum neighbour_state {
@@ -55,12 +56,16 @@ struct protocol {
     bool meeting;                /* rank 0 is still bringing ranks together: nobody can have joined */
     bool joined, failed;
     weft_failure failure; /* meaningful when failed; never changes afterwards */
+    uint64_t least_token, most_token; /* of all ranks that READY messages have told of, this one included */
+    struct sharing sharing;
     uint64_t *announced;  /* by sequence modulo SIGNATURES_KEPT: the sequence our signature was last sent of */
     uint64_t announced_highest;
 };
 
 weft_status protocol_init(struct protocol *protocol, uint32_t rank, uint32_t rank_count, uint64_t keepalive_ns,
                           const struct protocol_outside *outside, uint64_t now_ns);
+/* Before anything is connected: what control_config.token says. */
+void protocol_tell(struct protocol *protocol, uint64_t token);
 void protocol_free(struct protocol *protocol);
 
 /* -1: no neighbour. */

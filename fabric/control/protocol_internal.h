@@ -9,6 +9,8 @@
 #define PENDING_INTERVAL_NS (10 * NS_PER_MS)
 
 bool neighbour_listens(const struct neighbour *neighbour);
+/* If it listens. */
+void protocol_send(struct protocol *protocol, uint32_t neighbour, const struct message *message);
 void send_to_all(struct protocol *protocol, const struct message *message, int32_t except);
 /* A failure noticed here, with this rank as reporter and its latest operation. The caller fills in the rest. */
 void failure_begin(const struct protocol *protocol, weft_status status, int32_t rank, weft_failure *failure);

@@ -19,6 +19,7 @@ void signature_ring_put(struct signature_ring *ring, const struct signature *sig
     atomic_store_explicit(&slot->sequence, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->count, signature->count, memory_order_release);
     atomic_store_explicit(&slot->rest, rest, memory_order_release);
+    atomic_store_explicit(&slot->plan, signature->plan, memory_order_release);
     /* Release: pairs with the first load of signature_ring_find(). */
     atomic_store_explicit(&slot->sequence, signature->sequence, memory_order_release);
     /* Release: pairs with signature_ring_posted(); whoever sees the number finds the slot. */
@@ -40,12 +41,14 @@ bool signature_ring_find(const struct signature_ring *ring, uint64_t sequence, s
     /* Acquire: pairs with the words' stores, so that the load below sees at least what was stored before them. */
     uint64_t count = atomic_load_explicit(&slot->count, memory_order_acquire);
     uint64_t rest = atomic_load_explicit(&slot->rest, memory_order_acquire);
+    uint32_t plan = atomic_load_explicit(&slot->plan, memory_order_acquire);
     /* Relaxed: the acquiring loads above keep it behind them; pairs with the store of 0 in signature_ring_put(). */
     if (atomic_load_explicit(&slot->sequence, memory_order_relaxed) != sequence) return false;
     *signature = (struct signature){
         .sequence = sequence,
         .count = count,
         .root = (uint32_t)rest,
+        .plan = plan,
         .collective = (uint8_t)(rest >> 32),
         .dtype = (uint8_t)(rest >> 40),
         .op = (uint8_t)(rest >> 48),
@@ -57,7 +60,7 @@ bool signature_ring_find(const struct signature_ring *ring, uint64_t sequence, s
 bool signature_equal(const struct signature *a, const struct signature *b)
 {
     return a->sequence == b->sequence && a->count == b->count && a->root == b->root && a->collective == b->collective &&
-           a->dtype == b->dtype && a->op == b->op && a->algorithm == b->algorithm;
+           a->dtype == b->dtype && a->op == b->op && a->algorithm == b->algorithm && a->plan == b->plan;
 }
 
 void signature_text(const struct signature *signature, char text[128])

@@ -13,6 +13,7 @@ enum { SIGNATURES_KEPT = 4096 };
 struct signature_slot {
     _Atomic uint64_t sequence; /* 0 while it is being written */
     _Atomic uint64_t count, rest;
+    _Atomic uint32_t plan;
 };
 
 struct signature_ring {

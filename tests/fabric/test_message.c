@@ -28,6 +28,8 @@ static struct message any_message(struct random *random)
         break;
     case MESSAGE_READY:
         message.round = (uint32_t)random_below(random, 4);
+        message.least_token = random_next(random) / 2;
+        message.most_token = message.least_token + random_next(random) / 2;
         break;
     case MESSAGE_FAILURE:
         message.failure = (weft_failure){.size = sizeof message.failure,
@@ -46,6 +48,7 @@ static struct message any_message(struct random *random)
         message.signature = (struct signature){.sequence = 1 + random_next(random) / 2,
                                                .count = random_next(random),
                                                .root = (uint32_t)random_next(random),
+                                               .plan = (uint32_t)random_next(random),
                                                .collective = 1,
                                                .dtype = 2,
                                                .op = 3,
@@ -67,6 +70,17 @@ static struct message any_message(struct random *random)
             contact->data.port = (uint16_t)(1 + random_below(random, 65535));
         }
         break;
+    case MESSAGE_SHARE: {
+        uint32_t whole = (uint32_t)random_below(random, 4) * MESSAGE_SHARE_BYTES;
+        message.share.number = (uint32_t)random_next(random);
+        message.share.source = (uint32_t)random_below(random, RANKS);
+        message.share.total = whole + (uint32_t)random_below(random, MESSAGE_SHARE_BYTES);
+        message.share.offset = random_below(random, 2) ? whole : 0;
+        message.share.count = message.share.total - message.share.offset;
+        if (message.share.count > MESSAGE_SHARE_BYTES) message.share.count = MESSAGE_SHARE_BYTES;
+        for (uint32_t i = 0; i < message.share.count; i++) message.share.bytes[i] = (uint8_t)random_next(random);
+        break;
+    }
     case MESSAGE_KIND_END:
         break;
     }
@@ -141,7 +155,7 @@ static void what_is_wrong_is_said(void **state)
     expect_refused(2, 9, MESSAGE_READY, "version 9");
     expect_refused(3, 77, MESSAGE_READY, "unknown kind 77");
     expect_refused(3, 0, MESSAGE_READY, "unknown kind 0");
-    expect_refused(4, 5, MESSAGE_READY, "with 5 bytes, not 4");
+    expect_refused(4, 5, MESSAGE_READY, "with 5 bytes, not 20");
     expect_refused(8, 4, MESSAGE_READY, "round");
     expect_refused(8, 40, MESSAGE_READY, "round");
     expect_refused(9, 0x77, MESSAGE_FAILURE, "without a status");
