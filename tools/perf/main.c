@@ -69,6 +69,8 @@ static const struct option_entry entries[] = {
      100000000, NULL, NULL},
     {"--warmup", OPTION_NUMBER, "N", "untimed calls before them (10 below 1 MiB, else 2)", FIELD(warmup), 0, 1000000,
      NULL, NULL},
+    {"--batch", OPTION_NUMBER, "N", "calls timed together, without a barrier between them (1)", FIELD(batch), 1,
+     1000000, NULL, NULL},
     {"--dtype", OPTION_WORD, "D", "element type", FIELD(dtype), 0, 0, dtypes, NULL},
     {"--op", OPTION_WORD, "O", "reduction", FIELD(op), 0, 0, ops, NULL},
     {"--root", OPTION_NUMBER, "R", "root rank, where there is one (0)", FIELD(root), 0, UINT32_MAX - 1, NULL, NULL},
@@ -86,7 +88,8 @@ static const char notes[] =
     "columns, as nccl-tests has them, out of place and then in place (one buffer for both):\n"
     "  size          bytes of the message: of all ranks' blocks where each rank has one\n"
     "  count         elements of --dtype in the message, or in each block\n"
-    "  time          median over the timed calls of the slowest rank's time, each after a barrier, in microseconds\n"
+    "  time          median over the timed calls of the slowest rank's time, each after a barrier, in microseconds;\n"
+    "                with --batch N calls after each barrier, their mean is what counts for one\n"
     "  algbw         size / time, in 1e9 bytes a second\n"
     "  busbw         algbw times 2(n-1)/n for all_reduce, 1 for broadcast, reduce and send_recv, (n-1)/n for the\n"
     "                others: comparable for any rank count n\n"

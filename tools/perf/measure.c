@@ -92,17 +92,22 @@ static weft_status checked_call(const struct measurement *measurement, int64_t *
     return WEFT_OK;
 }
 
+/* A batch of calls after a barrier; the time of one of them. */
+static weft_status batch_time(const struct measurement *measurement, double *call_us)
+{
+    const uint64_t batch = measurement->options->batch ? measurement->options->batch : 1;
+    weft_status status = weft_barrier(measurement->comm, NULL, NULL);
+    double begin_us = now_us();
+    for (uint64_t i = 0; i < batch && !status; i++) status = call_make(&measurement->site);
+    *call_us = (now_us() - begin_us) / (double)batch;
+    return status;
+}
+
 static weft_status timed_calls(const struct measurement *measurement, uint64_t iterations)
 {
-    for (uint64_t i = 0; i < iterations; i++) {
-        weft_status status = weft_barrier(measurement->comm, NULL, NULL);
-        if (status) return status;
-        double begin_us = now_us();
-        status = call_make(&measurement->site);
-        measurement->times_us[i] = now_us() - begin_us;
-        if (status) return status;
-    }
-    return WEFT_OK;
+    weft_status status = WEFT_OK;
+    for (uint64_t i = 0; i < iterations && !status; i++) status = batch_time(measurement, &measurement->times_us[i]);
+    return status;
 }
 
 /* Warm up, and find the number of iterations: from the slowest rank's time, so that all ranks find the same. */
@@ -111,10 +116,9 @@ static weft_status warm_up(const struct measurement *measurement, uint64_t bytes
     const struct perf_options *options = measurement->options;
     uint64_t warmup = options->warmup;
     if (warmup == PERF_WARMUP_AUTO) warmup = bytes < SMALL_BYTES ? WARMUP_SMALL : WARMUP_LARGE;
-    double begin_us = now_us();
+    double begin_us = now_us(), unused_us;
     for (uint64_t i = 0; i < warmup; i++) {
-        weft_status status = weft_barrier(measurement->comm, NULL, NULL);
-        if (!status) status = call_make(&measurement->site);
+        weft_status status = batch_time(measurement, &unused_us);
         if (status) return status;
     }
     double each_us = warmup ? (now_us() - begin_us) / (double)warmup : 0;

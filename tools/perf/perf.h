@@ -13,6 +13,7 @@ struct perf_options {
     int transport;
     uint64_t begin_bytes, end_bytes, factor;
     uint64_t iterations; /* 0: as many as fit a fraction of a second */
+    uint64_t batch;      /* calls timed together after each barrier; 0: one */
     uint64_t warmup;     /* PERF_WARMUP_AUTO: as the size suggests */
     int dtype, op, algorithm, buffers;
     uint64_t root;
