@@ -32,6 +32,8 @@
     X(port_range, WEFT_PORT_RANGE, S, "", 0, 0, "ports to listen at, as 30000-30999; empty: any")                      \
     X(host_id, WEFT_HOST_ID, S, "", 0, 0, "what ranks of one host have in common; empty: asked of the kernel")         \
     X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                         \
+    X(shm_attach, WEFT_SHM_ATTACH, C, "auto", attachments, 0,                                                          \
+      "let ranks of a host copy from each other's memory; permit: tell Yama")                                          \
     X(tcp_lanes, WEFT_TCP_LANES, U, "0", 0, 16, "sockets to each peer; 0 lets the transport choose")                   \
     X(tcp_buffer_bytes, WEFT_TCP_BUFFER, U, "0", 0, 64 << 20,                                                          \
       "bytes of a socket's send and receive buffers; 0 lets the kernel choose")                                        \
@@ -65,6 +67,7 @@
     X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use")
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };
+enum config_attach { ATTACH_AUTO, ATTACH_OFF, ATTACH_PERMIT };
 enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM, TRANSPORT_TCP, TRANSPORT_VERBS };
 
 #define CONFIG_STRING_BYTES 256 /* with the terminator */

@@ -11,10 +11,17 @@
 
 enum { ROUTE_SHM, ROUTE_TCP, ROUTE_VERBS };
 
+_Static_assert((int)SHM_ATTACH_PERMIT == (int)ATTACH_PERMIT && (int)SHM_ATTACH_OFF == (int)ATTACH_OFF, "one order");
+
 static weft_status shm_create(struct weft_comm *comm, struct endpoint **endpoint, struct diagnostic *diagnostic)
 {
     struct rendezvous rendezvous = {.reach = control_reach, .context = comm->control};
-    return shm_endpoint_create(comm->identity.rank, comm->identity.rank_count, rendezvous, endpoint, diagnostic);
+    const struct shm_config shm = {
+        .rank = comm->identity.rank,
+        .rank_count = comm->identity.rank_count,
+        .attach = (enum shm_attach)config_get()->shm_attach,
+    };
+    return shm_endpoint_create(&shm, rendezvous, endpoint, diagnostic);
 }
 
 static weft_status tcp_create(struct weft_comm *comm, struct endpoint **endpoint, struct diagnostic *diagnostic)

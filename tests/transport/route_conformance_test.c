@@ -42,8 +42,8 @@ static weft_status rank_open(struct fixture *fixture, uint32_t rank, uint32_t ra
                                   .context = &fixture->ranks[rank]};
     const struct tcp_config tcp = {
         .rank = rank, .rank_count = rank_count, .socket_buffer_bytes = 4096, .keepalive_ns = 10 * NS_PER_S};
-    weft_status status =
-        shm_endpoint_create(rank, rank_count, pairs_rendezvous(&fixture->pairs, rank), &config.routes[BY_SHM], NULL);
+    weft_status status = shm_endpoint_create(&(struct shm_config){.rank = rank, .rank_count = rank_count},
+                                             pairs_rendezvous(&fixture->pairs, rank), &config.routes[BY_SHM], NULL);
     if (status != WEFT_OK) return status;
     status = tcp_endpoint_create(&tcp, tcp_sockets_rendezvous(&fixture->sockets, rank), &config.routes[BY_TCP], NULL);
     if (status != WEFT_OK) return status;

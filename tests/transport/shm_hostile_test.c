@@ -49,8 +49,12 @@ static void stage_open(struct stage *stage)
 {
     *stage = (struct stage){.descriptors = descriptor_count()};
     pairs_init(&stage->pairs);
-    assert_int_equal(shm_endpoint_create(0, 3, pairs_rendezvous(&stage->pairs, 0), &stage->victim, NULL), WEFT_OK);
-    assert_int_equal(shm_endpoint_create(2, 3, pairs_rendezvous(&stage->pairs, 2), &stage->honest, NULL), WEFT_OK);
+    assert_int_equal(shm_endpoint_create(&(struct shm_config){.rank = 0, .rank_count = 3},
+                                         pairs_rendezvous(&stage->pairs, 0), &stage->victim, NULL),
+                     WEFT_OK);
+    assert_int_equal(shm_endpoint_create(&(struct shm_config){.rank = 2, .rank_count = 3},
+                                         pairs_rendezvous(&stage->pairs, 2), &stage->honest, NULL),
+                     WEFT_OK);
     assert_int_equal(pairs_connect_two(stage->victim, stage->honest, GRANTED, &stage->to_honest, &stage->from_honest),
                      WEFT_OK);
     const struct rendezvous liar = pairs_rendezvous(&stage->pairs, 1);
@@ -293,7 +297,9 @@ static void a_connection_over_anything_but_a_unix_socket_is_unsupported(void **s
 
     (void)state;
     pairs_init(&pairs);
-    assert_int_equal(shm_endpoint_create(0, 2, pairs_rendezvous(&pairs, 0), &endpoint, NULL), WEFT_OK);
+    assert_int_equal(shm_endpoint_create(&(struct shm_config){.rank = 0, .rank_count = 2}, pairs_rendezvous(&pairs, 0),
+                                         &endpoint, NULL),
+                     WEFT_OK);
     pairs.fds[0][1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (pairs.fds[0][1] < 0) pairs.fds[0][1] = eventfd(0, EFD_CLOEXEC);
     assert_int_equal(endpoint_connect(endpoint, 1, 64, &connection), WEFT_OK);

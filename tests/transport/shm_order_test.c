@@ -54,7 +54,9 @@ int main(void)
     }
     pairs_init(&pairs);
     for (uint32_t rank = 0; rank < 2; rank++) {
-        if (shm_endpoint_create(rank, 2, pairs_rendezvous(&pairs, rank), &endpoints[rank], NULL)) return 1;
+        if (shm_endpoint_create(&(struct shm_config){.rank = rank, .rank_count = 2}, pairs_rendezvous(&pairs, rank),
+                                &endpoints[rank], NULL))
+            return 1;
     }
     if (pairs_connect_two(endpoints[0], endpoints[1], COUNT * BYTES, &producer, &consumer)) return 1;
     if (pthread_create(&threads[0], NULL, consume, NULL) || pthread_create(&threads[1], NULL, produce, NULL)) return 1;

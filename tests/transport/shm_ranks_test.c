@@ -38,8 +38,8 @@ static bool rank_begin(struct rank *rank, size_t granted_bytes)
 {
     struct diagnostic diagnostic;
 
-    if (shm_endpoint_create(rank->rank, rank->rank_count, pairs_rendezvous(rank->pairs, rank->rank), &rank->endpoint,
-                            &diagnostic)) {
+    if (shm_endpoint_create(&(struct shm_config){.rank = rank->rank, .rank_count = rank->rank_count},
+                            pairs_rendezvous(rank->pairs, rank->rank), &rank->endpoint, &diagnostic)) {
         snprintf(rank->reason, sizeof rank->reason, "%s", diagnostic.text);
         return false;
     }
@@ -294,8 +294,12 @@ static void nothing_is_left_of_a_connection(void **state)
 
     (void)state;
     pairs_init(&pairs);
-    assert_int_equal(shm_endpoint_create(0, 2, pairs_rendezvous(&pairs, 0), &a, NULL), WEFT_OK);
-    assert_int_equal(shm_endpoint_create(1, 2, pairs_rendezvous(&pairs, 1), &b, NULL), WEFT_OK);
+    assert_int_equal(
+        shm_endpoint_create(&(struct shm_config){.rank = 0, .rank_count = 2}, pairs_rendezvous(&pairs, 0), &a, NULL),
+        WEFT_OK);
+    assert_int_equal(
+        shm_endpoint_create(&(struct shm_config){.rank = 1, .rank_count = 2}, pairs_rendezvous(&pairs, 1), &b, NULL),
+        WEFT_OK);
     assert_int_equal(pairs_connect_two(a, b, 1 << 20, &of_a, &of_b), WEFT_OK);
     /* Two segments, each mapped once although two ranks use it; two epolls and two sockets, no memfd. */
     assert_int_equal(weft_mapping_count(), 2);
@@ -329,8 +333,12 @@ static void granted_memory_is_not_taken_before_it_is_touched(void **state)
     (void)state;
     const size_t before = resident_bytes();
     pairs_init(&pairs);
-    assert_int_equal(shm_endpoint_create(0, 2, pairs_rendezvous(&pairs, 0), &a, NULL), WEFT_OK);
-    assert_int_equal(shm_endpoint_create(1, 2, pairs_rendezvous(&pairs, 1), &b, NULL), WEFT_OK);
+    assert_int_equal(
+        shm_endpoint_create(&(struct shm_config){.rank = 0, .rank_count = 2}, pairs_rendezvous(&pairs, 0), &a, NULL),
+        WEFT_OK);
+    assert_int_equal(
+        shm_endpoint_create(&(struct shm_config){.rank = 1, .rank_count = 2}, pairs_rendezvous(&pairs, 1), &b, NULL),
+        WEFT_OK);
     assert_int_equal(pairs_connect_two(a, b, (size_t)1 << 32, &of_a, &of_b), WEFT_OK);
     ((uint8_t *)connection_map(of_a))[((size_t)1 << 32) - 1] = 1;
     assert_int_equal(of_b->granted[((size_t)1 << 32) - 1], 1);

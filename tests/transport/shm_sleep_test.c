@@ -42,8 +42,9 @@ static void side_open(struct side *side)
 {
     pairs_init(&side->pairs);
     for (uint32_t rank = 0; rank < 2; rank++) {
-        assert_int_equal(
-            shm_endpoint_create(rank, 2, pairs_rendezvous(&side->pairs, rank), &side->endpoints[rank], NULL), WEFT_OK);
+        assert_int_equal(shm_endpoint_create(&(struct shm_config){.rank = rank, .rank_count = 2},
+                                             pairs_rendezvous(&side->pairs, rank), &side->endpoints[rank], NULL),
+                         WEFT_OK);
     }
     assert_int_equal(pairs_connect_two(side->endpoints[0], side->endpoints[1], BALLAST_BYTES, &side->connections[0],
                                        &side->connections[1]),

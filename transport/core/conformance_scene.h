@@ -57,4 +57,12 @@ const struct event *scene_event(const struct scene *scene, uint32_t of, enum eve
 
 /* Offer until accepted, letting time pass. */
 bool scene_put(struct scene *scene, uint32_t of, uint32_t to, const struct put *put);
+
+/* conformance_lending.c: tests */
+enum conformance_result what_lends_nothing_rejects(struct scene *scene);
+enum conformance_result a_loan_reaches_the_lenders_memory(struct scene *scene);
+enum conformance_result memory_in_a_share_can_be_mapped_until_it_is_unshared(struct scene *scene);
+enum conformance_result memory_that_may_shrink_is_not_shared(struct scene *scene);
+enum conformance_result what_is_no_loan_is_refused(struct scene *scene);
+enum conformance_result a_peer_that_is_gone_lends_nothing(struct scene *scene);
 #endif

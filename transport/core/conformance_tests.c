@@ -575,6 +575,12 @@ const struct conformance_test conformance_tests[] = {
     TEST(a_peer_that_is_gone_is_quiet),
     TEST(a_death_fails_its_connections_only),
     TEST(an_armed_endpoint_wakes_for_each_event),
+    TEST(what_lends_nothing_rejects),
+    TEST(a_loan_reaches_the_lenders_memory),
+    TEST(memory_in_a_share_can_be_mapped_until_it_is_unshared),
+    TEST(memory_that_may_shrink_is_not_shared),
+    TEST(what_is_no_loan_is_refused),
+    TEST(a_peer_that_is_gone_lends_nothing),
     TEST(random_traffic_arrives_whole),
 };
 const size_t conformance_test_count = sizeof conformance_tests / sizeof conformance_tests[0];

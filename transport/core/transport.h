@@ -181,9 +181,11 @@ static inline void connection_wake(struct connection *connection)
 
 /*
  * Let the peer get at @p bytes of this process's memory, with *loan for it to find them by. False: it could not, and
- * nothing is lent. Always the same answer for memory that is in no share. A loan has no end of its own: when lender and
- * borrower have agreed that the borrower is done, it is over. A system call the first time a peer is lent something of
- * a share; afterwards none, nor a lock, nor an allocation.
+ * nothing is lent. For memory that is in no share the answer is the same as long as the connection works. For memory in
+ * one it may become better: to hear of a share the peer needs room in its socket, and until there is some, the memory
+ * is lent as any other, or not at all. A loan has no end of its own: when lender and borrower have agreed that the
+ * borrower is done, it is over; so it is when the connection fails. A system call the first time a peer is lent
+ * something of a share; afterwards none, nor a lock, nor an allocation.
  */
 static inline bool connection_lend(struct connection *connection, const void *address, size_t bytes, struct loan *loan)
 {
@@ -193,7 +195,8 @@ static inline bool connection_lend(struct connection *connection, const void *ad
 /*
  * Where the peer's bytes lie in this process's memory, to load from and store to; NULL: out of reach of both (and
  * only connection_read() and connection_write() can get at them), or the loan is not one. Good until the lender takes
- * the memory out of its share. What is read is as good as what the peer says.
+ * the memory out of its share; not to be used any more after EVENT_FAILED. What is read is as good as what the peer
+ * says. No system call but for the first loan of a share.
  */
 static inline void *connection_borrow(struct connection *connection, const struct loan *loan, size_t bytes)
 {
@@ -201,8 +204,10 @@ static inline void *connection_borrow(struct connection *connection, const struc
 }
 
 /*
- * Copy from, or to, what the peer has lent: one copy, by the kernel. Blocks for no longer than that takes.
- * WEFT_UNSUPPORTED, WEFT_PEER_FAILED, WEFT_PROTOCOL_ERROR (no such memory there).
+ * Copy from, or to, what the peer has lent, from @p offset of the loan on: one copy, by the kernel where
+ * connection_borrow() would give NULL. Blocks for no longer than that takes. On an error part of the bytes may have
+ * been copied. WEFT_UNSUPPORTED (out of reach), WEFT_PEER_FAILED, WEFT_PROTOCOL_ERROR (no such memory there), and what
+ * a connection has failed with.
  */
 static inline weft_status connection_read(struct connection *connection, const struct loan *loan, uint64_t offset,
                                           void *to, size_t bytes)
@@ -272,8 +277,9 @@ static inline void endpoint_memory_deregister(struct endpoint *endpoint, void *r
 /*
  * Tell of memory that a file backs and peers on this host can therefore map: @p bytes at @p address are mapped there
  * from @p offset of @p descriptor on, which is duplicated. Until endpoint_memory_unshare(), before which all loans of
- * it have to be over. Thread: any, beside the endpoint's own. Errors: WEFT_UNSUPPORTED (nothing to gain, or peers could
- * not map it safely: a file that may shrink), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (descriptors).
+ * it have to be over; peers unmap it when they next look, so its pages may live on for that long. Thread: any, beside
+ * the endpoint's own. Errors: WEFT_UNSUPPORTED (nothing to gain; peers could not map it safely: a file that may shrink;
+ * overlaps what is shared, or there is too much of that), WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (descriptors).
  */
 static inline weft_status endpoint_memory_share(struct endpoint *endpoint, void *address, size_t bytes, int descriptor,
                                                 uint64_t offset, void **share, struct diagnostic *diagnostic)

@@ -87,6 +87,25 @@ static void route_memory_deregister(struct endpoint *endpoint, void *registratio
     endpoint_memory_deregister(registrar(route_of(endpoint)), registration);
 }
 
+/* The one route that lends: there is one kind of memory that peers can map. */
+static struct endpoint *lender(const struct route_endpoint *route)
+{
+    for (uint32_t i = 0; i < route->config.route_count; i++)
+        if (route->config.routes[i]->ops->capabilities & TRANSPORT_LENDS) return route->config.routes[i];
+    return route->config.routes[0];
+}
+
+static weft_status route_memory_share(struct endpoint *endpoint, void *address, size_t bytes, int descriptor,
+                                      uint64_t offset, void **share, struct diagnostic *diagnostic)
+{
+    return endpoint_memory_share(lender(route_of(endpoint)), address, bytes, descriptor, offset, share, diagnostic);
+}
+
+static void route_memory_unshare(struct endpoint *endpoint, void *share)
+{
+    endpoint_memory_unshare(lender(route_of(endpoint)), share);
+}
+
 static void route_destroy(struct endpoint *endpoint)
 {
     struct route_endpoint *route = route_of(endpoint);
@@ -107,13 +126,18 @@ static void ops_fill(struct route_endpoint *route)
         .disconnect = route->config.routes[0]->ops->disconnect,
         .map = transport_map_none,
         .wake = transport_wake_none,
-        TRANSPORT_LENDS_NOTHING,
+        .lend = transport_lend_none,
+        .borrow = transport_borrow_none,
+        .read = transport_read_unsupported,
+        .write = transport_write_unsupported,
         .put = route->config.routes[0]->ops->put,
         .quiesce = transport_quiesce_unsupported,
         .poll = route_poll,
         .arm = route_arm,
         .memory_register = route_memory_register,
         .memory_deregister = route_memory_deregister,
+        .memory_share = route_memory_share,
+        .memory_unshare = route_memory_unshare,
     };
     size_t length = 0;
     for (uint32_t i = 0; i < route->config.route_count; i++) {

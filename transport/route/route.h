@@ -20,7 +20,7 @@ struct route_config {
 
 /*
  * Owner: the caller, endpoint_destroy(). Threads: one at a time. Capabilities are those that all routes have; whether a
- * connection maps is asked of the connection.
+ * connection maps or lends is asked of the connection. Memory is shared with the peers of the one route that lends.
  * Errors: WEFT_INVALID_ARGUMENT, WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT (descriptors): nothing is taken over.
  */
 weft_status route_endpoint_create(const struct route_config *config, struct endpoint **endpoint);

@@ -3,7 +3,7 @@
  * How two sides exchange their segments over the socket:
  *
  *     each side sends       struct shm_header, with its segment's memfd
- *     then, having mapped   SHM_READY
+ *     then, having mapped   SHM_READY, or one like it that says how it gets at the other's own memory
  *
  * Both sides do the same at the same time, so nobody waits for somebody who waits.
  */
@@ -15,9 +15,6 @@
 
 #include "base/log.h"
 #include "transport/shm/shm_internal.h"
-
-/* Room for more than a correct peer sends, so that what is too much can be closed rather than lost track of. */
-#define GREETING_DESCRIPTORS 4
 
 /* What a socket call that failed means; WEFT_IN_PROGRESS: nothing yet. */
 static weft_status status_of_socket_errno(int error)
@@ -54,12 +51,16 @@ static weft_status peer_check(struct shm_connection *connection)
 
 struct shm_header shm_header_of(const struct shm_connection *connection)
 {
-    return (struct shm_header){.magic = SHM_MAGIC,
-                               .rank = connection->base.endpoint->rank,
-                               .peer = connection->base.peer,
-                               .granted_bytes = connection->base.granted_bytes,
-                               .ring_entries = SHM_RING_ENTRIES,
-                               .region_offset = SHM_REGION_OFFSET};
+    struct shm_header header = {.magic = SHM_MAGIC,
+                                .rank = connection->base.endpoint->rank,
+                                .peer = connection->base.peer,
+                                .granted_bytes = connection->base.granted_bytes,
+                                .ring_entries = SHM_RING_ENTRIES,
+                                .region_offset = SHM_REGION_OFFSET};
+
+    if (shm_endpoint_of(connection->base.endpoint)->config.attach != SHM_ATTACH_OFF)
+        shm_probe_describe(&header.probe_address, &header.probe_nonce);
+    return header;
 }
 
 static weft_status greeting_send(struct shm_connection *connection)
@@ -98,47 +99,18 @@ static weft_status greeting_send(struct shm_connection *connection)
     return connection->greeting_sent == sizeof header ? WEFT_OK : WEFT_IN_PROGRESS;
 }
 
-/* Take what came beside the bytes. Every descriptor is either kept or closed. */
-static weft_status control_take(struct shm_connection *connection, struct msghdr *message)
-{
-    bool excess = message->msg_flags & MSG_CTRUNC;
-
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
-        if (part->cmsg_level != SOL_SOCKET) continue;
-        if (part->cmsg_type == SCM_CREDENTIALS && part->cmsg_len == CMSG_LEN(sizeof(struct ucred))) {
-            struct ucred sender;
-            memcpy(&sender, CMSG_DATA(part), sizeof sender);
-            connection->greeting_process = sender.pid;
-        } else if (part->cmsg_type == SCM_RIGHTS) {
-            const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            for (size_t i = 0; i < count; i++) {
-                int fd;
-                memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-                if (connection->greeting_memory < 0) {
-                    connection->greeting_memory = fd;
-                } else {
-                    close(fd);
-                    excess = true;
-                }
-            }
-        }
-    }
-    return excess ? refuse(connection, WEFT_PROTOCOL_ERROR, "it sent more than one segment") : WEFT_OK;
-}
-
 static weft_status greeting_receive(struct shm_connection *connection)
 {
     while (connection->greeting_received < sizeof connection->greeting) {
-        alignas(struct cmsghdr)
-            uint8_t control[CMSG_SPACE(GREETING_DESCRIPTORS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+        alignas(struct cmsghdr) uint8_t control[SHM_CONTROL_BYTES];
         struct iovec rest = {connection->greeting + connection->greeting_received,
                              sizeof connection->greeting - connection->greeting_received};
         struct msghdr message = {
             .msg_iov = &rest, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
         const ssize_t received = recvmsg(connection->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (received < 0) return status_of_socket_errno(errno);
-        const weft_status status = control_take(connection, &message);
-        if (status) return status;
+        if (!shm_control_take(&message, &connection->greeting_memory, &connection->peer_process))
+            return refuse(connection, WEFT_PROTOCOL_ERROR, "it sent more than one segment");
         if (received == 0) return WEFT_PEER_FAILED;
         connection->greeting_received += (uint32_t)received;
     }
@@ -176,6 +148,7 @@ static weft_status remote_open(struct shm_connection *connection)
     connection->greeting_memory = -1;
     connection->remote = connection->remote_mapping->segment;
     connection->base.remote_bytes = header.granted_bytes;
+    connection->reach = (uint8_t)shm_probe_try(connection, &header);
     return WEFT_OK;
 }
 
@@ -185,7 +158,7 @@ static weft_status remote_open(struct shm_connection *connection)
  */
 static void process_open(struct shm_connection *connection)
 {
-    const pid_t process = connection->greeting_process;
+    const pid_t process = connection->peer_process;
 
     if (process > 0 && process != getpid()) connection->process = (int)syscall(SYS_pidfd_open, process, 0);
 }
@@ -204,12 +177,15 @@ static weft_status greet(struct shm_connection *connection)
     return WEFT_OK;
 }
 
+static const char ready[] = {
+    [SHM_REACH_NOT] = SHM_READY, [SHM_REACH_COPYING] = SHM_READY_COPYING, [SHM_REACH_DIRECTLY] = SHM_READY_DIRECTLY};
+
 static weft_status await_ready(struct shm_connection *connection)
 {
     char message;
 
     if (!connection->ready_sent) {
-        if (send(connection->socket, &(char){SHM_READY}, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        if (send(connection->socket, &ready[connection->reach], 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
             return status_of_socket_errno(errno);
         connection->ready_sent = true;
     }
@@ -217,7 +193,9 @@ static weft_status await_ready(struct shm_connection *connection)
     const ssize_t received = recv(connection->socket, &message, 1, MSG_DONTWAIT);
     if (received < 0) return status_of_socket_errno(errno);
     if (received == 0) return WEFT_PEER_FAILED;
-    if (message != SHM_READY) return refuse(connection, WEFT_PROTOCOL_ERROR, "it did not say that it is ready");
+    const char *found = memchr(ready, message, sizeof ready);
+    if (!found) return refuse(connection, WEFT_PROTOCOL_ERROR, "it did not say that it is ready");
+    connection->peer_reach = (uint8_t)(found - ready);
     return shm_watch_begin(connection);
 }
 

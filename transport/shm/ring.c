@@ -206,6 +206,7 @@ static void watch_now_and_then(struct shm_endpoint *endpoint, uint64_t now_ns)
         struct shm_connection *connection = endpoint->polled[i];
         if (connection->stop_asked && connection->state == SHM_FAILED) shm_quiet_send(connection);
     }
+    shm_shares_sync(endpoint);
     shm_watch(endpoint);
 }
 

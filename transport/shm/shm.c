@@ -25,7 +25,7 @@ static weft_status shm_connect(struct endpoint *base, uint32_t peer, size_t gran
     struct shm_connection *made = calloc(1, sizeof *made);
     if (!made) return WEFT_OUT_OF_MEMORY;
     made->base = (struct connection){.endpoint = base, .peer = peer, .granted_bytes = granted_bytes};
-    made->socket = made->process = made->memory = made->greeting_memory = -1;
+    made->socket = made->process = made->memory = made->greeting_memory = made->received_memory = -1;
 
     const struct shm_header header = shm_header_of(made);
     const weft_status status = shm_segment_create(&header, &made->memory, &made->own_mapping);
@@ -58,10 +58,12 @@ static void shm_disconnect(struct connection *base)
     }
     /* Before the socket: its end tells the peer that nothing more of ours lands. */
     shm_segment_release(connection->remote_mapping);
+    shm_shares_unmap(connection);
     close_if_open(connection->socket);
     close_if_open(connection->process);
     close_if_open(connection->memory);
     close_if_open(connection->greeting_memory);
+    close_if_open(connection->received_memory);
     shm_segment_release(connection->own_mapping);
     endpoint->of_peer[base->peer] = NULL;
     free(connection);
@@ -85,6 +87,7 @@ static void shm_endpoint_destroy(struct endpoint *base)
 {
     struct shm_endpoint *endpoint = shm_endpoint_of(base);
 
+    shm_shares_destroy(&endpoint->shares);
     close(endpoint->epoll);
     free(endpoint->polled);
     free(endpoint);
@@ -92,14 +95,19 @@ static void shm_endpoint_destroy(struct endpoint *base)
 
 static const struct transport_ops shm_ops = {
     .name = "shm",
-    .capabilities = TRANSPORT_MAPS,
+    .capabilities = TRANSPORT_MAPS | TRANSPORT_LENDS,
     .endpoint_destroy = shm_endpoint_destroy,
     .connect = shm_connect,
     .connect_advance = shm_connect_advance,
     .disconnect = shm_disconnect,
     .map = shm_map,
     .wake = shm_wake,
-    TRANSPORT_LENDS_NOTHING,
+    .lend = shm_lend,
+    .borrow = shm_borrow,
+    .read = shm_read,
+    .write = shm_write,
+    .memory_share = shm_memory_share,
+    .memory_unshare = shm_memory_unshare,
     .put = shm_put,
     .quiesce = shm_quiesce,
     .poll = shm_poll,
@@ -108,9 +116,11 @@ static const struct transport_ops shm_ops = {
     .memory_deregister = transport_memory_deregister_none,
 };
 
-weft_status shm_endpoint_create(uint32_t rank, uint32_t rank_count, struct rendezvous rendezvous,
+weft_status shm_endpoint_create(const struct shm_config *config, struct rendezvous rendezvous,
                                 struct endpoint **endpoint, struct diagnostic *diagnostic)
 {
+    const uint32_t rank = config->rank, rank_count = config->rank_count;
+
     if (rank >= rank_count || !rendezvous.reach)
         return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "shm: rank %u of %u cannot be", rank, rank_count);
 
@@ -129,7 +139,10 @@ weft_status shm_endpoint_create(uint32_t rank, uint32_t rank_count, struct rende
         return diagnose(diagnostic, status, "shm: no descriptor to wait on: %s (raise `ulimit -n`)", strerror(errno));
     }
     made->base = (struct endpoint){.ops = &shm_ops, .rank = rank, .rank_count = rank_count};
+    made->config = *config;
     made->rendezvous = rendezvous;
+    shm_shares_init(&made->shares);
+    if (config->attach == SHM_ATTACH_PERMIT) shm_attach_permit();
     made->polled = polled;
     *endpoint = &made->base;
     return WEFT_OK;

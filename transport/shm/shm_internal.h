@@ -4,17 +4,19 @@
  * region and a ring of notifications. Both processes map both segments, writable: whatever is read from one may have
  * been written by a peer gone mad, so it is copied once, checked, and never used as an address or a length before.
  *
- * Beside the memory each connection keeps the Unix socket it was made over, which carries single bytes (enum
- * shm_message) and whose end tells that the peer is gone.
+ * Beside the memory each connection keeps the Unix socket it was made over, which carries messages (message.h) and
+ * whose end tells that the peer is gone.
  */
 #ifndef TRANSPORT_SHM_INTERNAL_H
 #define TRANSPORT_SHM_INTERNAL_H
 
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "transport/shm/message.h"
 #include "transport/shm/shm.h"
 
 /*
@@ -29,9 +31,10 @@
 #define SHM_NOTIFICATION_LOAD memory_order_acquire
 #endif
 
-#define SHM_MAGIC UINT64_C(0x316d687374666577) /* "weftshm1", little-endian */
+#define SHM_MAGIC UINT64_C(0x326d687374666577) /* "weftshm2", little-endian */
 #define SHM_RING_ENTRIES 512u                  /* one page of 8-byte entries; a power of two */
 #define SHM_LINE_BYTES 128                     /* processors fetch 64-byte lines in pairs */
+#define SHM_SHARES 512u                        /* of an endpoint, at a time */
 #define SHM_REGION_OFFSET 65536                /* a page boundary for every page size; the hole costs nothing */
 
 /* First in the segment, where it never changes, and first on the socket: both must say the same. */
@@ -40,6 +43,8 @@ struct shm_header {
     uint32_t rank, peer; /* who made the segment, for whom */
     uint64_t granted_bytes;
     uint32_t ring_entries, region_offset;
+    uint64_t probe_address; /* of two words of its maker: a nonce to be read, one that may be written; 0: do not try */
+    uint64_t probe_nonce;
 };
 
 /*
@@ -56,7 +61,7 @@ struct shm_segment {
     alignas(4096) _Atomic uint64_t ring[SHM_RING_ENTRIES];
 };
 _Static_assert(sizeof(struct shm_segment) <= SHM_REGION_OFFSET, "the region follows the ring");
-_Static_assert(sizeof(struct shm_header) == 32, "the header is a wire format");
+_Static_assert(sizeof(struct shm_header) == 48, "the header is a wire format");
 
 /* One mapping of one segment, shared by all who use it in this process. */
 struct shm_mapping {
@@ -69,18 +74,58 @@ struct shm_mapping {
     uint32_t references;
 };
 
-/* What one byte on the socket says. Only SHM_READY belongs to the making of a connection. */
-enum shm_message {
-    SHM_READY = 'r',   /* I have mapped your segment */
-    SHM_WAKE = 'w',    /* you were asleep; look */
-    SHM_QUIESCE = 'q', /* stop writing to me, and say when you have */
-    SHM_QUIET = 'd',   /* I have */
+/* How one side gets at the other's own memory, which is in no segment and no share. */
+enum shm_reach {
+    SHM_REACH_NOT,
+    SHM_REACH_COPYING,  /* the kernel copies */
+    SHM_REACH_DIRECTLY, /* both are threads of one process */
+};
+
+/* Memory of this process that peers may map. Its slot is number % SHM_SHARES: so a peer finds it without a search. */
+struct shm_share {
+    uint64_t number; /* never used again; 0: free */
+    uintptr_t address;
+    size_t bytes;
+    uint64_t offset;
+    int descriptor; /* -1: free */
+};
+
+struct shm_ranges {
+    uint32_t count;
+    struct shm_range {
+        uintptr_t address;
+        size_t bytes;
+        uint64_t number;
+    } sorted[SHM_SHARES];         /* by address; they do not overlap */
+    uint64_t numbers[SHM_SHARES]; /* by slot */
+};
+
+struct shm_shares {
+    pthread_mutex_t lock; /* guards the next three; any thread */
+    struct shm_share table[SHM_SHARES];
+    struct shm_ranges ranges;
+    uint64_t serial;
+    _Atomic uint64_t generation; /* changes with them */
+    /* The endpoint's thread alone: `ranges` as of generation `seen`. */
+    uint64_t seen;
+    struct shm_ranges copy;
+    bool endings_due; /* some peer could not be told of some share's end */
+};
+
+/* A share of the peer's. */
+struct shm_borrowed {
+    uint64_t number; /* 0: none */
+    uint64_t address;
+    uint64_t bytes;
+    uint8_t *start; /* here; NULL: it could not be mapped */
+    void *mapping;
+    size_t mapping_bytes;
 };
 
 enum shm_state {
     SHM_REACHING, /* no socket yet */
     SHM_GREETING, /* headers and segments are exchanged */
-    SHM_AWAITING, /* the peer has yet to say SHM_READY */
+    SHM_AWAITING, /* the peer has yet to say SHM_READY, or one like it */
     SHM_CONNECTED,
     SHM_FAILING, /* EVENT_FAILED is due, after all that had arrived */
     SHM_FAILED,
@@ -111,14 +156,22 @@ struct shm_connection {
     uint8_t greeting[sizeof(struct shm_header)];
     uint32_t greeting_sent, greeting_received;
     int greeting_memory; /* the peer's memfd, until it has been mapped */
-    pid_t greeting_process;
+    pid_t peer_process;  /* 0: unknown here */
     bool ready_sent;
+    uint8_t reach, peer_reach; /* enum shm_reach: ours into the peer's memory, and its into ours */
     struct shm_mapping *own_mapping, *remote_mapping;
+
+    struct shm_message_reader reader;
+    int received_memory;       /* came with a message that is not complete yet */
+    uint64_t told[SHM_SHARES]; /* the share of ours that the peer knows under each slot, or 0 */
+    struct shm_borrowed borrowed[SHM_SHARES];
 };
 
 struct shm_endpoint {
     struct endpoint base;
+    struct shm_config config;
     struct rendezvous rendezvous;
+    struct shm_shares shares;
     int epoll;
     bool armed;
     uint32_t polls_unwatched;
@@ -168,6 +221,8 @@ weft_status shm_connect_advance(struct connection *connection, uint64_t now_ns);
 weft_status shm_watch_begin(struct shm_connection *connection);
 /* Stop watching, before its descriptors are closed. */
 void shm_watch_end(struct shm_connection *connection);
+/* Take what the peer has said, some of it at least; false: nothing. */
+bool shm_socket_look(struct shm_connection *connection);
 /* Look at all sockets: one system call when nothing happened. */
 void shm_watch(struct shm_endpoint *endpoint);
 /* EVENT_FAILED becomes due. */
@@ -177,6 +232,40 @@ void shm_quiet_send(struct shm_connection *connection);
 /* To be called after storing into the remote segment what its owner may be asleep for. */
 void shm_peer_wake(struct shm_connection *connection);
 weft_status shm_quiesce(struct connection *connection);
+
+/* share.c: what this side lends */
+
+/* NULL: @p memory is a file that its user can map and rely on; else what it is instead. */
+const char *shm_share_defect(int memory, uint64_t offset, uint64_t bytes, uint64_t *page_bytes);
+void shm_shares_init(struct shm_shares *shares);
+void shm_shares_destroy(struct shm_shares *shares);
+/* Learn of what other threads have shared and unshared, and tell peers of the latter. Two loads when they have not. */
+void shm_shares_sync(struct shm_endpoint *endpoint);
+weft_status shm_memory_share(struct endpoint *endpoint, void *address, size_t bytes, int descriptor, uint64_t offset,
+                             void **share, struct diagnostic *diagnostic);
+void shm_memory_unshare(struct endpoint *endpoint, void *share);
+bool shm_lend(struct connection *connection, const void *address, size_t bytes, struct loan *loan);
+
+/* borrow.c: what this side is lent */
+
+/* SHM_SHARE came, with @p memory, which is not taken, or -1. NULL, or what is wrong with it. */
+const char *shm_share_take(struct shm_connection *connection, const struct shm_message *message, int memory);
+const char *shm_share_drop(struct shm_connection *connection, uint64_t number);
+void shm_shares_unmap(struct shm_connection *connection);
+void *shm_borrow(struct connection *connection, const struct loan *loan, size_t bytes);
+weft_status shm_read(struct connection *connection, const struct loan *loan, uint64_t offset, void *to, size_t bytes);
+weft_status shm_write(struct connection *connection, const struct loan *loan, uint64_t offset, const void *from,
+                      size_t bytes);
+
+/* attach.c: the kernel copies between processes */
+
+/* What a header says of this process. */
+void shm_probe_describe(uint64_t *address, uint64_t *nonce);
+/* How this side gets at the memory of the peer that sent @p header. */
+enum shm_reach shm_probe_try(const struct shm_connection *connection, const struct shm_header *header);
+void shm_attach_permit(void);
+weft_status shm_attach_read(struct shm_connection *connection, uint64_t address, void *to, size_t bytes);
+weft_status shm_attach_write(struct shm_connection *connection, uint64_t address, const void *from, size_t bytes);
 
 /* ring.c: the data path */
 size_t shm_put(struct connection *connection, const struct put *puts, size_t count);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What happens on sockets: wake-ups, quiescing, and the end of a peer.
+ * What happens on sockets: wake-ups, quiescing, shares, and the end of a peer.
  *
  * Wake-ups go over the socket and not an eventfd: a descriptor shared with a peer may be made blocking by it, and a
  * full eventfd would then hold us up; a send can be non-blocking by itself.
@@ -14,14 +14,14 @@
 #include "transport/shm/shm_internal.h"
 
 #define WATCH_EVENTS 32
-#define WATCH_BYTES 64
+#define WATCH_BYTES 256
 
 /* The lowest bit of what epoll gives back tells a connection's process from its socket. */
 #define WATCH_PROCESS UINT64_C(1)
 
-static bool message_send(const struct shm_connection *connection, enum shm_message message)
+static bool message_send(const struct shm_connection *connection, enum shm_message_kind kind)
 {
-    return send(connection->socket, &(char){(char)message}, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+    return send(connection->socket, &(char){(char)kind}, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
 }
 
 weft_status shm_watch_begin(struct shm_connection *connection)
@@ -72,41 +72,83 @@ static void peer_gone(struct shm_connection *connection)
     shm_connection_fail(connection, WEFT_PEER_FAILED);
 }
 
-static void message_take(struct shm_connection *connection, char message)
+static void protocol_broken(struct shm_connection *connection, const char *reason)
 {
-    switch (message) {
+    log_warning("shm peer broke the protocol rank %u peer %u reason \"it %s\"", connection->base.endpoint->rank,
+                connection->base.peer, reason);
+    shm_connection_fail(connection, WEFT_PROTOCOL_ERROR);
+}
+
+static void received_memory_close(struct shm_connection *connection)
+{
+    if (connection->received_memory >= 0) close(connection->received_memory);
+    connection->received_memory = -1;
+}
+
+/* NULL, or what the peer has done that it may not. */
+static const char *message_take(struct shm_connection *connection, const struct shm_message *message)
+{
+    const char *defect = NULL;
+
+    switch (message->kind) {
     case SHM_WAKE:
-        break;
+        return NULL;
     case SHM_QUIESCE:
         connection->stop_asked = true;
         shm_connection_fail(connection, WEFT_LINK_DOWN);
         connection->attention = true;
-        break;
+        return NULL;
     case SHM_QUIET:
-        if (connection->quiesce == SHM_ASKED) {
-            connection->quiesce = SHM_QUIESCED_DUE;
-            connection->attention = true;
-            break;
-        }
-        /* fall through */
+        if (connection->quiesce != SHM_ASKED) return "says that it is quiet without being asked";
+        connection->quiesce = SHM_QUIESCED_DUE;
+        connection->attention = true;
+        return NULL;
+    case SHM_SHARE:
+        defect = shm_share_take(connection, message, connection->received_memory);
+        received_memory_close(connection); /* the mapping holds the memory now */
+        return defect;
+    case SHM_UNSHARE:
+        return shm_share_drop(connection, message->share);
     default:
-        log_warning("shm peer broke the protocol rank %u peer %u message %u", connection->base.endpoint->rank,
-                    connection->base.peer, (unsigned char)message);
-        shm_connection_fail(connection, WEFT_PROTOCOL_ERROR);
+        return "says what means nothing";
     }
 }
 
-static void socket_look(struct shm_connection *connection)
+static void messages_take(struct shm_connection *connection, const uint8_t *bytes, size_t count)
 {
-    char messages[WATCH_BYTES];
-    const ssize_t received = recv(connection->socket, messages, sizeof messages, MSG_DONTWAIT);
+    struct shm_message message;
 
-    if (received < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    while (shm_message_decode(&connection->reader, &bytes, &count, &message)) {
+        const char *defect = message_take(connection, &message);
+        if (defect) protocol_broken(connection, defect);
+    }
+    /* The kernel gives a descriptor with the first bytes of what it was sent with, and nothing after these. */
+    if (connection->received_memory >= 0 && connection->reader.count == 0) {
+        received_memory_close(connection);
+        protocol_broken(connection, "sends memory with a message that has none");
+    }
+}
+
+bool shm_socket_look(struct shm_connection *connection)
+{
+    alignas(struct cmsghdr) uint8_t control[SHM_CONTROL_BYTES];
+    uint8_t bytes[WATCH_BYTES];
+    struct iovec part = {bytes, sizeof bytes};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    pid_t sender; /* whoever holds the socket may send; whom it was made with is known already */
+
+    if (connection->gone) return false;
+    const ssize_t received = recvmsg(connection->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (received < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (received <= 0) {
         peer_gone(connection);
-        return;
+        return false;
     }
-    for (ssize_t i = 0; i < received; i++) message_take(connection, messages[i]);
+    if (!shm_control_take(&message, &connection->received_memory, &sender))
+        protocol_broken(connection, "sends more memory than a message has");
+    messages_take(connection, bytes, (size_t)received);
+    return true;
 }
 
 void shm_watch(struct shm_endpoint *endpoint)
@@ -120,7 +162,7 @@ void shm_watch(struct shm_endpoint *endpoint)
         if (events[i].data.u64 & WATCH_PROCESS)
             peer_gone(connection);
         else
-            socket_look(connection);
+            (void)shm_socket_look(connection);
     }
 }
 

@@ -19,7 +19,8 @@ static bool peer_is_there(const struct sim_connection *connection)
 
 bool sim_lend(struct connection *base, const void *address, size_t bytes, struct loan *loan)
 {
-    (void)base, (void)bytes;
+    (void)bytes;
+    if (!peer_is_there(connection_of(base))) return false;
     *loan = (struct loan){.address = (uintptr_t)address};
     return true;
 }
