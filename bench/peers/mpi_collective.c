@@ -1,24 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MPI's side of bench/peers: time one collective of float32, out of place, as weft-perf times weft's.
+ * MPI's side of bench/peers: time one collective of float32 as weft-perf times weft's.
  *
- * usage: mpi_collective COLLECTIVE BEGIN_BYTES END_BYTES FACTOR [ITERATIONS]   under mpirun; prints lines `bytes
- * time_us`
+ * usage: mpi_collective COLLECTIVE BEGIN_BYTES END_BYTES FACTOR ITERATIONS BATCH   under mpirun
  *
+ * Prints lines `bytes time_us`, for all_reduce `bytes time_us in_place_us`; bench/scheme.h says how they are timed.
  * Bytes are weft-perf's: of the whole message, which for all_gather, reduce_scatter, gather, scatter and all_to_all is
- * rank_count blocks. time_us is the median over iterations of the slowest rank's time for one call after a barrier.
- * Warm-up, buffers and the number of iterations where none is given are weft-perf's too: 10 calls below 1 MiB and else
- * 2, ordinary pages, and as many iterations as fit 0.15 s, but 5 to 2000.
+ * rank_count blocks.
  */
 #include <mpi.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { ITERATIONS_LEAST = 5, ITERATIONS_MOST = 2000, WARMUP_SMALL = 10, WARMUP_LARGE = 2, SMALL_BYTES = 1 << 20 };
-static const double row_time_s = 0.15;
+#include "bench/scheme.h"
 
 struct bench;
 struct collective {
@@ -31,7 +25,8 @@ struct collective {
 struct bench {
     int rank, rank_count;
     const struct collective *collective;
-    uint64_t begin_bytes, end_bytes, factor, iterations; /* iterations 0: as many as fit row_time_s */
+    struct scheme scheme;
+    bool in_place;
     float *send, *recv;
     double *times_s;
 };
@@ -49,7 +44,7 @@ static float sum_at(const struct bench *bench, int index)
 
 static void all_reduce(const struct bench *bench, int count)
 {
-    MPI_Allreduce(bench->send, bench->recv, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+    MPI_Allreduce(bench->in_place ? MPI_IN_PLACE : bench->send, bench->recv, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
 }
 
 static bool all_reduce_right(const struct bench *bench, int count, int index)
@@ -163,25 +158,19 @@ static void fail(const struct bench *bench, const char *what)
 
 static bool arguments_read(struct bench *bench, int argc, char **argv)
 {
-    uint64_t *const fields[] = {&bench->begin_bytes, &bench->end_bytes, &bench->factor, &bench->iterations};
-    if (argc < 5 || argc > 6) return false;
+    if (argc != 7) return false;
     for (size_t i = 0; i < sizeof collectives / sizeof *collectives; i++)
         if (!strcmp(argv[1], collectives[i].name)) bench->collective = &collectives[i];
-    for (int i = 2; i < argc; i++) {
-        char *end;
-        *fields[i - 2] = strtoull(argv[i], &end, 10);
-        if (end == argv[i] || *end) return false;
-    }
-    return bench->collective && bench->begin_bytes <= bench->end_bytes && bench->factor > 1 &&
-           bench->end_bytes / sizeof(float) <= INT32_MAX;
+    return bench->collective && scheme_read(&bench->scheme, argv + 2) &&
+           bench->scheme.end_bytes / sizeof(float) <= INT32_MAX;
 }
 
 static void buffers_create(struct bench *bench)
 {
-    size_t bytes = bench->end_bytes + sizeof(float), count = bytes / sizeof(float);
+    size_t bytes = bench->scheme.end_bytes + sizeof(float), count = bytes / sizeof(float);
     bench->send = malloc(bytes);
     bench->recv = malloc(bytes);
-    bench->times_s = calloc(bench->iterations ? bench->iterations : ITERATIONS_MOST, sizeof *bench->times_s);
+    bench->times_s = scheme_times(&bench->scheme);
     if (!bench->send || !bench->recv || !bench->times_s) fail(bench, "no memory");
     for (size_t i = 0; i < count; i++) {
         bench->send[i] = sent(bench->rank, (int)i);
@@ -203,12 +192,12 @@ static int call_count(const struct bench *bench, uint64_t bytes)
     return (int)(bench->collective->in_blocks ? count / (uint64_t)bench->rank_count : count);
 }
 
-static double call_timed(const struct bench *bench, int count)
+static double iteration_time(const struct bench *bench, int count)
 {
     MPI_Barrier(MPI_COMM_WORLD);
     double begin_s = MPI_Wtime();
-    bench->collective->call(bench, count);
-    return MPI_Wtime() - begin_s;
+    for (uint64_t i = 0; i < bench->scheme.batch; i++) bench->collective->call(bench, count);
+    return (MPI_Wtime() - begin_s) / (double)bench->scheme.batch;
 }
 
 static void result_check(const struct bench *bench, int count)
@@ -218,38 +207,40 @@ static void result_check(const struct bench *bench, int count)
         if (!bench->collective->right(bench, count, i)) fail(bench, "wrong result");
 }
 
-/* All ranks must do the same number of calls, so it follows from the slowest rank's warm-up. */
 static uint64_t warm_up(const struct bench *bench, uint64_t bytes)
 {
-    int calls = bytes < SMALL_BYTES ? WARMUP_SMALL : WARMUP_LARGE;
+    uint64_t iterations = scheme_warmup(bytes);
     double begin_s = MPI_Wtime();
-    for (int i = 0; i < calls; i++) call_timed(bench, call_count(bench, bytes));
-    double each_s = (MPI_Wtime() - begin_s) / calls, slowest_s;
+    for (uint64_t i = 0; i < iterations; i++) iteration_time(bench, call_count(bench, bytes));
+    double each_s = (MPI_Wtime() - begin_s) / (double)iterations, slowest_s;
     MPI_Allreduce(&each_s, &slowest_s, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
-    if (bench->iterations) return bench->iterations;
-    double fitting = row_time_s / slowest_s;
-    if (fitting < ITERATIONS_LEAST) return ITERATIONS_LEAST;
-    return fitting < ITERATIONS_MOST ? (uint64_t)fitting : ITERATIONS_MOST;
+    return scheme_iterations(&bench->scheme, slowest_s);
 }
 
-static int compare_times(const void *left, const void *right)
-{
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
-static void size_measure(const struct bench *bench, uint64_t bytes)
+/* The figure, on rank 0. */
+static double size_time(const struct bench *bench, uint64_t bytes)
 {
     double *times_s = bench->times_s;
     int count = call_count(bench, bytes);
     uint64_t iterations = warm_up(bench, bytes);
-    for (uint64_t i = 0; i < iterations; i++) times_s[i] = call_timed(bench, count);
+    for (uint64_t i = 0; i < iterations; i++) times_s[i] = iteration_time(bench, count);
     MPI_Allreduce(MPI_IN_PLACE, times_s, (int)iterations, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
-    result_check(bench, count);
+    return scheme_median(times_s, iterations);
+}
+
+static void size_measure(struct bench *bench, uint64_t bytes)
+{
+    double out_of_place_s = size_time(bench, bytes), in_place_s = 0;
+    result_check(bench, call_count(bench, bytes));
+    if (bench->collective->call == all_reduce) { /* what it sums grows out of float32, which costs no time */
+        bench->in_place = true;
+        in_place_s = size_time(bench, bytes);
+        bench->in_place = false;
+    }
     if (bench->rank != 0) return;
-    qsort(times_s, iterations, sizeof *times_s, compare_times);
-    double median_s = (times_s[(iterations - 1) / 2] + times_s[iterations / 2]) / 2;
-    printf("%llu %.3f\n", (unsigned long long)bytes, median_s * 1e6);
+    printf("%llu %.3f", (unsigned long long)bytes, out_of_place_s * 1e6);
+    if (in_place_s > 0) printf(" %.3f", in_place_s * 1e6);
+    printf("\n");
     fflush(stdout);
 }
 
@@ -259,13 +250,11 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &bench.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &bench.rank_count);
-    if (!arguments_read(&bench, argc, argv))
-        fail(&bench, "expected COLLECTIVE BEGIN_BYTES END_BYTES FACTOR [ITERATIONS]");
+    if (!arguments_read(&bench, argc, argv)) fail(&bench, "expected COLLECTIVE " SCHEME_ARGUMENTS);
     buffers_create(&bench);
-    for (uint64_t bytes = bench.begin_bytes; bytes <= bench.end_bytes; bytes *= bench.factor) {
+    const struct scheme *scheme = &bench.scheme;
+    for (uint64_t bytes = scheme->begin_bytes; bytes <= scheme->end_bytes; bytes = scheme_next_bytes(scheme, bytes))
         size_measure(&bench, bytes);
-        if (bytes == 0) break;
-    }
     buffers_destroy(&bench);
     MPI_Finalize();
     return 0;
