@@ -36,6 +36,7 @@ struct weft_request {
     struct operation *operation;     /* NULL until begun */
     size_t send_bytes, recv_bytes;   /* of this rank's buffers; 0: it has none */
     struct registration *held[2];    /* of the buffers, while it runs: memory.c; NULL: none */
+    struct record *shared[2];        /* shared memory that they lie in, likewise */
     uint64_t broken_since_ns;        /* when the operation stopped for good; 0: it has not */
     _Atomic uint32_t status; /* WEFT_IN_PROGRESS until complete: request_finish() releases, request_status() acquires */
     bool receives, taken;    /* send_recv: the receiver's call; a message to oneself that its receiver has */

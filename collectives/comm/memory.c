@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Memory that the program allocates here or tells of, and the buffers of operations while they run: both are registered
- * with the devices of a transport that has some.
+ * with the devices of a transport that has some, and what a file backs is shared with peers that can map it.
  */
 #include "collectives/comm/memory.h"
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/queue.h>
@@ -33,13 +34,16 @@ struct record {
     int descriptor;                    /* of shared memory: the record's own; -1: none */
     uint64_t offset;                   /* of `address` in it */
     struct registration *registration; /* NULL: the transport has no use for one */
+    void *share;                       /* NULL: no peer can map it */
+    uint32_t users;                    /* operations whose buffers lie in it, where it is shared */
     LIST_ENTRY(record) link;
 };
 
 struct comm_memory {
     struct endpoint *endpoint;
     struct registration_cache *cache; /* NULL: the transport registers nothing */
-    pthread_mutex_t lock;             /* guards `records` */
+    _Atomic uint32_t share_count;     /* of the records: changes under the lock */
+    pthread_mutex_t lock;             /* guards `records` and their users */
     LIST_HEAD(, record) records;
 };
 
@@ -95,6 +99,7 @@ weft_status comm_memory_create(struct weft_comm *comm)
 
 static void record_free(struct comm_memory *memory, struct record *record)
 {
+    if (record->share) endpoint_memory_unshare(memory->endpoint, record->share);
     if (record->registration) (void)registration_cache_remove(memory->cache, record->registration);
     if (record->allocated)
         memory_free(&record->memory);
@@ -144,19 +149,48 @@ static struct registration *hold(struct registration_cache *cache, const void *b
     return registration_cache_acquire(cache, buffer, bytes, &held, NULL) == WEFT_OK ? held : NULL;
 }
 
+/* Until it is let go, what is shared cannot be unshared: a peer may be reading it where it has mapped it. */
+static struct record *shared_hold(struct comm_memory *memory, const void *buffer, size_t bytes)
+{
+    struct record *record = NULL;
+    /* Relaxed: who posts an operation on memory knows that it has been shared. */
+    if (bytes == 0 || atomic_load_explicit(&memory->share_count, memory_order_relaxed) == 0) return NULL;
+    pthread_mutex_lock(&memory->lock);
+    LIST_FOREACH(record, &memory->records, link)
+    {
+        const size_t offset = (uintptr_t)buffer - (uintptr_t)record->address;
+        if (record->share && offset < record->bytes && bytes <= record->bytes - offset) break;
+    }
+    if (record) record->users++;
+    pthread_mutex_unlock(&memory->lock);
+    return record;
+}
+
+static void shared_release(struct comm_memory *memory, struct record *record)
+{
+    pthread_mutex_lock(&memory->lock);
+    record->users--;
+    pthread_mutex_unlock(&memory->lock);
+}
+
 void comm_memory_hold(struct weft_comm *comm, struct weft_request *request)
 {
-    struct registration_cache *cache = comm->memory->cache;
-    if (!cache || comm->identity.rank_count == 1) return;
-    request->held[0] = hold(cache, request->call.recv, request->recv_bytes);
-    request->held[1] = hold(cache, request->call.send, request->send_bytes); /* in place: found at once */
+    struct comm_memory *memory = comm->memory;
+    if (comm->identity.rank_count == 1) return;
+    request->shared[0] = shared_hold(memory, request->call.recv, request->recv_bytes);
+    request->shared[1] = shared_hold(memory, request->call.send, request->send_bytes);
+    if (!memory->cache) return;
+    request->held[0] = hold(memory->cache, request->call.recv, request->recv_bytes);
+    request->held[1] = hold(memory->cache, request->call.send, request->send_bytes); /* in place: found at once */
 }
 
 void comm_memory_release(struct weft_comm *comm, struct weft_request *request)
 {
-    for (size_t i = 0; i < sizeof request->held / sizeof *request->held; i++) {
+    for (size_t i = 0; i < 2; i++) {
         if (request->held[i]) registration_cache_release(comm->memory->cache, request->held[i]);
+        if (request->shared[i]) shared_release(comm->memory, request->shared[i]);
         request->held[i] = NULL;
+        request->shared[i] = NULL;
     }
 }
 
@@ -170,7 +204,18 @@ static struct record *record_at(const struct comm_memory *memory, const void *ad
     return NULL;
 }
 
-/* Register and remember. On error the record is the caller's as before. */
+/* Peers that cannot map it get at it in other ways: never an error. */
+static void record_share(struct weft_comm *comm, struct record *record)
+{
+    struct diagnostic diagnostic = {WEFT_OK, ""};
+
+    if (record->descriptor < 0 || comm->identity.rank_count == 1) return;
+    if (endpoint_memory_share(comm->endpoint, record->address, record->bytes, record->descriptor, record->offset,
+                              &record->share, &diagnostic) != WEFT_OK)
+        log_info("rank %u does not share %zu bytes of memory: %s", comm->identity.rank, record->bytes, diagnostic.text);
+}
+
+/* Register, share and remember. On error the record is the caller's as before. */
 static weft_status record_add(struct weft_comm *comm, struct record *record, struct diagnostic *diagnostic)
 {
     struct comm_memory *memory = comm->memory;
@@ -183,8 +228,10 @@ static weft_status record_add(struct weft_comm *comm, struct record *record, str
         status =
             registration_cache_add(memory->cache, record->address, record->bytes, &record->registration, diagnostic);
     if (status != WEFT_OK) return status;
+    record_share(comm, record);
     pthread_mutex_lock(&memory->lock);
     LIST_INSERT_HEAD(&memory->records, record, link);
+    if (record->share) atomic_fetch_add_explicit(&memory->share_count, 1, memory_order_relaxed);
     pthread_mutex_unlock(&memory->lock);
     return WEFT_OK;
 }
@@ -256,11 +303,15 @@ static weft_status record_end(struct weft_comm *comm, const void *address, bool 
     pthread_mutex_lock(&memory->lock);
     struct record *record = record_at(memory, address);
     weft_status status = record && record->allocated == allocated ? WEFT_OK : WEFT_INVALID_ARGUMENT;
+    if (status == WEFT_OK && record->users) status = WEFT_INVALID_STATE;
     if (status == WEFT_OK && record->registration) {
         status = registration_cache_remove(memory->cache, record->registration);
         if (status == WEFT_OK) record->registration = NULL;
     }
-    if (status == WEFT_OK) LIST_REMOVE(record, link);
+    if (status == WEFT_OK) {
+        LIST_REMOVE(record, link);
+        if (record->share) atomic_fetch_sub_explicit(&memory->share_count, 1, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&memory->lock);
     if (status == WEFT_OK) record_free(memory, record);
     return status;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft_mem_...: what is allocated and registered, and what is refused. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -70,6 +71,41 @@ static void registered_memory_serves_as_buffers(void **state)
     }
 }
 
+/* ---- Shared memory that an operation uses ---- */
+
+static pthread_barrier_t refused;
+
+/* Rank 0 alone has posted, so its operation cannot have ended. */
+static void used_body(weft_comm *comm, uint32_t rank, void *argument, void *results)
+{
+    (void)argument;
+    bool *right = (bool *)results + rank;
+    void *memory;
+    weft_request *request = NULL;
+    if (weft_mem_alloc(comm, COUNT * sizeof(float), WEFT_MEMORY_SHARED, &memory) != WEFT_OK) return;
+    if (rank == 0) {
+        *right = weft_all_reduce(comm, memory, memory, COUNT, WEFT_FLOAT32, WEFT_SUM, NULL, &request) == WEFT_OK;
+        *right &= weft_test(&request) == WEFT_IN_PROGRESS;
+        *right &= weft_mem_free(comm, memory) == WEFT_INVALID_STATE;
+    }
+    (void)pthread_barrier_wait(&refused);
+    if (rank == 0)
+        *right &= weft_wait(&request) == WEFT_OK;
+    else
+        *right = weft_all_reduce(comm, memory, memory, COUNT, WEFT_FLOAT32, WEFT_SUM, NULL, NULL) == WEFT_OK;
+    *right &= weft_mem_free(comm, memory) == WEFT_OK;
+}
+
+static void shared_memory_in_use_is_not_freed(void **state)
+{
+    (void)state;
+    bool right[2] = {false};
+    assert_int_equal(pthread_barrier_init(&refused, NULL, 2), 0);
+    ranks_as_threads(&(struct ranks_config){.rank_count = 2, .function = used_body}, right);
+    pthread_barrier_destroy(&refused);
+    assert_true(right[0] && right[1]);
+}
+
 /* ---- Refusals: one rank is enough ---- */
 
 static void refusals_body(weft_comm *comm, uint32_t rank, void *argument, void *results)
@@ -127,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(allocated_memory_serves_as_buffers),
         cmocka_unit_test(registered_memory_serves_as_buffers),
+        cmocka_unit_test(shared_memory_in_use_is_not_freed),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
