@@ -184,6 +184,7 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
             options->algorithm != WEFT_ALGORITHM_AUTO ? options->algorithm : comm_preferred(comm, call->collective),
         .channel_units = call->collective == WEFT_SEND_RECV ? 1 : comm->channel_units,
         .slice_bytes = comm->slice_bytes,
+        .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
     };
     struct select_choice choice;
     status = select_plan(comm->model, &request_for_plan, &choice);

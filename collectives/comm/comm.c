@@ -67,9 +67,11 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
         .endpoint = comm->endpoint,
         .rank = comm->identity.rank,
         .rank_count = comm->identity.rank_count,
-        .channel_limit = comm->pair_channel + 1,
+        .channel_limit = comm->pair_channel * (comm->exchanges ? 2 : 1) + 1,
         .slot_depth = comm->slot_depth,
         .slot_bytes = comm->slot_bytes,
+        .exchanges = comm->exchanges,
+        .exchange_channel = comm->pair_channel + 1,
     };
     status = engine_create(&engine, &comm->engine);
     if (status != WEFT_OK) goto destroy_memory;

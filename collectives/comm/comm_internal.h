@@ -90,6 +90,7 @@ struct weft_comm {
     struct cost_model measured_model; /* what `model` points to where figures were measured */
     char measured_source[CALIBRATION_PATH];
     bool verify;
+    bool exchanges; /* of small messages and of loans: see collectives/exec/exchange.h */
     uint32_t pair_channel; /* the engine's, for messages between two ranks */
     /* The poster's. */
     uint64_t sequence;

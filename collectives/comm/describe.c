@@ -16,6 +16,7 @@ static struct select_choice sample_choice(const struct weft_comm *comm, weft_col
         .forced = comm_preferred(comm, collective),
         .channel_units = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
+        .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
     };
     struct select_choice choice = {0};
     select_plan(comm->model, &request, &choice);

@@ -130,6 +130,7 @@ weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diag
                         "WEFT_TRANSPORT=shm, but only %u of %u ranks are on this host; leave it unset or use tcp",
                         comm->local_rank_count, comm->identity.rank_count);
     bool shm_only = one_host && wanted != TRANSPORT_TCP && wanted != TRANSPORT_VERBS;
+    comm->exchanges = shm_only && comm->identity.rank_count <= EXCHANGE_RANKS;
     comm->model = model_choose(comm, shm_only);
     if (shm_only) {
         endpoint_destroy(comm->verbs);

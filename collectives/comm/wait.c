@@ -74,7 +74,7 @@ void waiter_sleep(const struct waiter *waiter, int wake)
         {.fd = wake, .events = POLLIN},
     };
     weft_status armed = endpoint_arm(waiter->comm->endpoint, &descriptors[0].fd);
-    if (armed == WEFT_AGAIN) return;
+    if (armed == WEFT_AGAIN || (armed == WEFT_OK && engine_exchange_is_due(waiter->comm->engine))) return;
     /* A transport that cannot wake anybody is asked again after the shortest sleep there is. */
     poll(descriptors, 3, armed == WEFT_OK ? SLEEP_MS : 1);
 }

@@ -46,6 +46,8 @@ weft_status binding_create(struct engine *engine, const struct weft_plan *plan, 
                            struct binding **binding)
 {
     const struct engine_config *config = &engine->config;
+    bool is_exchange = exchange_runs(engine, plan);
+    if (is_exchange) first_channel = config->exchange_channel;
     if (plan->rank_count != config->rank_count || first_channel > config->channel_limit ||
         plan->channel_count > config->channel_limit - first_channel || plan->slot_depth > config->slot_depth)
         return WEFT_INVALID_ARGUMENT;
@@ -66,6 +68,8 @@ weft_status binding_create(struct engine *engine, const struct weft_plan *plan, 
     made->uses = calloc(made->program.operand_count + 1, sizeof *made->uses);
     made->first_use = calloc(made->program.track_count + 1, sizeof *made->first_use);
     status = made->streams && made->uses && made->first_use ? streams_bind(made) : WEFT_OUT_OF_MEMORY;
+    made->is_exchange = is_exchange;
+    if (status == WEFT_OK && is_exchange) status = exchange_bind(engine, plan, &made->exchange);
     if (status != WEFT_OK) goto destroy;
     *binding = made;
     return WEFT_OK;

@@ -11,7 +11,7 @@ weft_status engine_create(const struct engine_config *config, struct engine **en
 {
     if (config->channel_limit == 0 || config->channel_limit > PLAN_MAX_CHANNELS || config->slot_depth < 2 ||
         config->slot_depth > PLAN_MAX_SLOT_DEPTH || config->slot_bytes == 0 || config->slot_bytes % 64 != 0 ||
-        config->rank >= config->rank_count)
+        config->rank >= config->rank_count || (config->exchanges && config->rank_count > EXCHANGE_RANKS))
         return WEFT_INVALID_ARGUMENT;
     struct engine *made = calloc(1, sizeof *made);
     if (!made) return WEFT_OUT_OF_MEMORY;
@@ -41,6 +41,7 @@ void engine_destroy(struct engine *engine)
         free(operation->ends);
         free(operation);
     }
+    free(engine->exchange.bounce);
     free(engine->peers);
     free(engine);
 }

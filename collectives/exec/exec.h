@@ -26,11 +26,27 @@ struct engine_config {
     uint32_t channel_limit; /* channels of any plan are below this; equal on all ranks */
     uint32_t slot_depth;    /* slots per stream; equal on all ranks */
     uint32_t slot_bytes;    /* a multiple of 64; equal on all ranks */
+    /*
+     * Direct plans go by the rounds of exchange.h. Only where every connection maps, and there are at most
+     * EXCHANGE_RANKS ranks; equal on all ranks. These plans have the channels from exchange_channel on to themselves:
+     * which of their operations come to use slots is known only when they run.
+     */
+    bool exchanges;
+    uint32_t exchange_channel;
+};
+
+enum {
+    EXCHANGE_RANKS = 16,
+    EXCHANGE_BYTES = 4096, /* largest message that goes in one round */
 };
 
 weft_status engine_create(const struct engine_config *config, struct engine **engine);
 /* Ends all connections. Unfinished operations must have been freed. NULL is allowed. */
 void engine_destroy(struct engine *engine);
+
+/* Has everything come that the round under way waits for? To be asked between endpoint_arm() and going to sleep:
+ * no event tells of it. */
+bool engine_exchange_is_due(const struct engine *engine);
 
 /* Connect what is connecting, take in what has arrived, send what was refused. True if anything happened. */
 bool engine_poll(struct engine *engine, uint64_t now_ns);
@@ -77,6 +93,12 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
  * An operation that has failed stays so.
  */
 weft_status operation_advance(struct operation *operation, bool *moved);
+/*
+ * To be called before an operation is freed that is unfinished or has failed: ends this rank's part, tells the peers,
+ * and says WEFT_IN_PROGRESS as long as one of them may still get at its buffers, else WEFT_OK. A peer that lives answers
+ * once it looks at the operation, so call again, with engine_poll() in between.
+ */
+weft_status operation_abandon(struct operation *operation);
 void operation_free(struct operation *operation);
 
 /* Where an unfinished operation stands: the first track that waits, and for whom. */

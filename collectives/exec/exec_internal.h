@@ -2,6 +2,7 @@
 #ifndef COLLECTIVES_EXEC_INTERNAL_H
 #define COLLECTIVES_EXEC_INTERNAL_H
 
+#include "collectives/exec/exchange.h"
 #include "collectives/exec/exec.h"
 #include "collectives/exec/partition.h"
 #include "collectives/plan/shape.h"
@@ -53,8 +54,9 @@ struct engine {
     struct engine_config config;
     struct peer **peers; /* by rank; NULL: never needed */
     struct peer *first_peer;
-    uint32_t connecting_count;
+    uint32_t connecting_count, connected_count;
     struct operation *idle_operations; /* to be used again */
+    struct exchange exchange;
 };
 
 /* The peer, begun to be connected to if it is new. */
@@ -71,6 +73,12 @@ static inline bool peer_unfinished(const struct peer *peer)
     return peer->state == PEER_CONNECTED && (peer->refused_count > 0 || peer->leaving_count > 0);
 }
 void peer_destroy(struct peer *peer);
+
+/* The slots in a region that one rank grants another; what else is in it comes after them. */
+static inline size_t slots_bytes(const struct engine_config *config)
+{
+    return (size_t)config->channel_limit * config->slot_depth * config->slot_bytes;
+}
 
 static inline uint64_t slot_offset(const struct engine_config *config, uint32_t channel, uint64_t position)
 {
@@ -92,6 +100,8 @@ struct binding {
     struct binding_use *uses; /* each stream end once, ordered by track */
     uint32_t use_count;
     uint32_t *first_use; /* by track, and one more: the end of the last one's */
+    bool is_exchange;    /* operations go by the rounds of exchange.h */
+    struct exchange_binding exchange;
 };
 
 /* Where a track is. */
@@ -102,6 +112,16 @@ struct cursor {
     bool begun, done;
 };
 
+/* How far an operation has come, where it goes by the rounds of exchange.h. */
+enum operation_phase {
+    PHASE_STEPS,      /* it does not, or not any more: its tracks run */
+    PHASE_QUEUED,     /* others have their turn before it */
+    PHASE_EXCHANGING, /* the contents are on their way */
+    PHASE_OFFERING,   /* the loans are */
+    PHASE_WORKING,    /* all buffers are lent */
+    PHASE_RETURNING,  /* this rank has done its part, others may be at theirs */
+};
+
 struct operation {
     struct binding *binding;
     struct operation_call call;
@@ -110,6 +130,10 @@ struct operation {
     size_t element_bytes;
     bool many_blocks; /* of the message */
     weft_status status;
+    enum operation_phase phase;
+    uint32_t ticket;       /* for its turn among those that go by rounds */
+    bool lends;            /* this rank's buffers are lent */
+    bool bypasses_caches;  /* results are */
     uint32_t tracks_left;
     struct operation_stall stall;
     struct cursor *cursors; /* per track */
@@ -118,4 +142,9 @@ struct operation {
     uint32_t cursor_capacity, use_capacity;
     struct operation *next; /* while idle */
 };
+
+/* Run the steps of the plan, after all operations for which this was called before. */
+void operation_begin_steps(struct operation *operation);
+/* The operation cannot go on, because of what came or does not come from @p peer, a rank. */
+void operation_break_at(struct operation *operation, uint32_t track, uint32_t step, uint32_t peer, weft_status status);
 #endif

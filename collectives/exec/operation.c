@@ -74,6 +74,20 @@ static struct slicing track_slicing(const struct operation *operation, const str
     return partition_slicing(&largest, track);
 }
 
+void operation_begin_steps(struct operation *operation)
+{
+    const struct binding *binding = operation->binding;
+    const struct operation_call *call = &operation->call;
+    operation->many_blocks = plan_block_count(binding->plan) > 1;
+    operation->partition = partition_make(binding->plan, call->count, operation->element_bytes, call->slice_bytes);
+    operation->tracks_left = binding->program.track_count;
+    for (uint32_t i = 0; i < binding->program.track_count; i++) {
+        const struct plan_track *track = &binding->program.tracks[i];
+        operation->cursors[i] = (struct cursor){.track = track, .slicing = track_slicing(operation, track)};
+    }
+    for (uint32_t i = 0; i < binding->use_count; i++) operation->tickets[i] = binding->uses[i].stream->tickets++;
+}
+
 weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
                             struct operation **operation)
 {
@@ -88,16 +102,13 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
     started->call = *call;
     started->combine = combine;
     started->element_bytes = weft_dtype_size(call->dtype);
-    started->many_blocks = plan_block_count(binding->plan) > 1;
-    started->partition = partition_make(binding->plan, call->count, started->element_bytes, call->slice_bytes);
     started->status = WEFT_IN_PROGRESS;
-    started->tracks_left = binding->program.track_count;
     started->stall = nowhere;
-    for (uint32_t i = 0; i < binding->program.track_count; i++) {
-        const struct plan_track *track = &binding->program.tracks[i];
-        started->cursors[i] = (struct cursor){.track = track, .slicing = track_slicing(started, track)};
-    }
-    for (uint32_t i = 0; i < binding->use_count; i++) started->tickets[i] = binding->uses[i].stream->tickets++;
+    started->phase = binding->is_exchange ? PHASE_QUEUED : PHASE_STEPS;
+    if (binding->is_exchange)
+        started->ticket = engine->exchange.tickets++;
+    else
+        operation_begin_steps(started);
     *operation = started;
     return WEFT_OK;
 }
@@ -114,13 +125,17 @@ static void stall_note(struct operation *operation, uint32_t track, uint32_t ste
     };
 }
 
+void operation_break_at(struct operation *operation, uint32_t track, uint32_t step, uint32_t peer, weft_status status)
+{
+    operation->status = status;
+    operation->stall = (struct operation_stall){track, step, peer, false};
+}
+
 /* The operation cannot go on, because of what came or does not come on @p stream. */
 static void operation_break(struct operation *operation, uint32_t track, uint32_t step, const struct stream *stream,
                             weft_status status)
 {
-    operation->status = status;
-    operation->stall = nowhere;
-    stall_note(operation, track, step, stream);
+    operation_break_at(operation, track, step, stream->peer->rank, status);
 }
 
 /* May the track begin: are its streams connected, and is it this operation's turn on all of them? */
@@ -414,6 +429,8 @@ weft_status operation_advance(struct operation *operation, bool *moved)
 {
     if (operation->status != WEFT_IN_PROGRESS) return operation->status;
     operation->stall = nowhere;
+    if (operation->phase != PHASE_STEPS) exchange_advance(operation, moved);
+    if (operation->phase != PHASE_STEPS) return operation->status;
     for (uint32_t track = 0; track < operation->binding->program.track_count; track++)
         if (!operation->cursors[track].done && operation->status == WEFT_IN_PROGRESS)
             track_advance(operation, track, moved);
@@ -428,9 +445,15 @@ struct operation_stall operation_stall(const struct operation *operation)
     return operation->stall;
 }
 
+weft_status operation_abandon(struct operation *operation)
+{
+    return exchange_abandon(operation);
+}
+
 void operation_free(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
+    if (engine->exchange.current == operation) engine->exchange.current = NULL;
     operation->next = engine->idle_operations;
     engine->idle_operations = operation;
 }

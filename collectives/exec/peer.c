@@ -5,9 +5,9 @@
 
 #include "collectives/exec/exec_internal.h"
 
-static size_t slots_bytes(const struct engine_config *config)
+static size_t granted_bytes(const struct engine_config *config)
 {
-    return (size_t)config->channel_limit * config->slot_depth * config->slot_bytes;
+    return slots_bytes(config) + (config->exchanges ? EXCHANGE_CELLS * sizeof(struct exchange_cell) : 0);
 }
 
 /* Most puts that can wait: a slice and a credit for every slot. */
@@ -42,7 +42,7 @@ static weft_status peer_create(struct engine *engine, uint32_t rank, struct peer
     if (!made->incoming || !made->outgoing || !made->refused || !checks) goto free_made;
     streams_init(made, made->incoming, checks);
     streams_init(made, made->outgoing, NULL);
-    status = endpoint_connect(config->endpoint, rank, slots_bytes(config), &made->connection);
+    status = endpoint_connect(config->endpoint, rank, granted_bytes(config), &made->connection);
     if (status != WEFT_OK) goto free_made;
     *peer = made;
     return WEFT_OK;
@@ -86,14 +86,15 @@ bool peer_connect_advance(struct peer *peer, uint64_t now_ns)
     weft_status status = connection_advance(peer->connection, now_ns);
     if (status == WEFT_IN_PROGRESS) return false;
     peer->engine->connecting_count--;
-    if (status == WEFT_OK && peer->connection->remote_bytes != slots_bytes(&peer->engine->config))
+    if (status == WEFT_OK && peer->connection->remote_bytes != granted_bytes(&peer->engine->config))
         status = WEFT_PROTOCOL_ERROR; /* the ranks are configured differently */
     if (status == WEFT_OK) {
         peer->mapped = connection_map(peer->connection);
-        if (!peer->mapped) status = staging_create(peer);
+        if (!peer->mapped) status = peer->engine->config.exchanges ? WEFT_UNSUPPORTED : staging_create(peer);
     }
     if (status == WEFT_OK) {
         peer->state = PEER_CONNECTED;
+        peer->engine->connected_count++;
     } else {
         peer->state = PEER_FAILED;
         peer->failure = status;
@@ -105,6 +106,7 @@ void peer_failed(struct peer *peer, weft_status status)
 {
     if (peer->state == PEER_FAILED) return;
     if (peer->state == PEER_CONNECTING) peer->engine->connecting_count--;
+    if (peer->state == PEER_CONNECTED) peer->engine->connected_count--;
     peer->state = PEER_FAILED;
     peer->failure = status;
     peer->refused_count = 0;

@@ -110,6 +110,18 @@ weft_status direct_all_reduce(const struct weft_plan *plan, uint32_t rank, struc
     return WEFT_OK;
 }
 
+weft_status direct_barrier(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
+{
+    builder_track(builder, 0, 0, 1, 1);
+    builder_step(builder);
+    if (plan->rank_count == 1) return WEFT_OK;
+    send_to_all(plan, rank, builder);
+    builder_step(builder);
+    for (uint32_t distance = 1; distance < plan->rank_count; distance++)
+        builder_source(builder, SPACE_SLOT, peer_at(plan, rank, distance));
+    return WEFT_OK;
+}
+
 weft_status direct_broadcast(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
 {
     for (uint32_t i = 0; i < plan_instance_count(plan); i++) {

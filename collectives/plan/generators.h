@@ -10,7 +10,7 @@ typedef weft_status plan_generate(const struct weft_plan *plan, uint32_t rank, s
 plan_generate ring_all_reduce, ring_broadcast, ring_barrier, ring_all_gather, ring_reduce_scatter, ring_reduce;
 plan_generate tree_all_reduce, tree_broadcast, tree_barrier, tree_all_gather, tree_reduce_scatter, tree_reduce;
 plan_generate binomial_gather, binomial_scatter;
-plan_generate direct_all_reduce, direct_broadcast, direct_all_gather, direct_reduce_scatter, direct_reduce,
+plan_generate direct_all_reduce, direct_broadcast, direct_barrier, direct_all_gather, direct_reduce_scatter, direct_reduce,
     direct_gather, direct_scatter, direct_all_to_all, direct_send_recv;
 plan_generate halving_all_gather, halving_barrier;
 #endif

@@ -89,6 +89,9 @@ static struct shape blocks_shape(weft_collective collective, weft_algorithm algo
 
 static double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
 {
+    if (algorithm == WEFT_ALGORITHM_DIRECT && request->bytes <= request->exchange_bytes &&
+        request->collective != WEFT_SEND_RECV) /* into the cells of all others, and out of one's own */
+        return model->message_ns + request->rank_count * (model->step_ns + 2 * (double)request->bytes * model->byte_ns);
     bool blocks = request->collective != WEFT_SEND_RECV && request->collective >= WEFT_ALL_GATHER &&
                   request->collective != WEFT_REDUCE;
     struct shape shape = blocks ? blocks_shape(request->collective, algorithm, request->rank_count)

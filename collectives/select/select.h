@@ -28,10 +28,11 @@ extern const struct cost_model cost_model_tcp;   /* some ranks are reached over 
 struct select_request {
     weft_collective collective;
     uint32_t rank_count;
-    uint64_t bytes;         /* of the message */
-    weft_algorithm forced;  /* or WEFT_ALGORITHM_AUTO */
-    uint32_t channel_units; /* forced; 0: the model's choice */
-    uint32_t slice_bytes;   /* forced; 0: the model's choice */
+    uint64_t bytes;          /* of the message */
+    weft_algorithm forced;   /* or WEFT_ALGORITHM_AUTO */
+    uint32_t channel_units;  /* forced; 0: the model's choice */
+    uint32_t slice_bytes;    /* forced; 0: the model's choice */
+    uint64_t exchange_bytes; /* messages up to here need but one round of a direct plan; 0: none do */
 };
 
 struct select_choice {

@@ -207,6 +207,8 @@ static void engine_begin(struct world *world, uint32_t rank, struct weft_plan *p
         .channel_limit = 8 + plan->channel_count,
         .slot_depth = config->spec.slot_depth ? config->spec.slot_depth : 4,
         .slot_bytes = config->slice_bytes,
+        .exchanges = config->sim.maps && world->rank_count <= EXCHANGE_RANKS,
+        .exchange_channel = config->first_channel,
     };
     if (engine_create(&engine, &member->engine) != WEFT_OK) abort();
     if (binding_create(member->engine, plan, config->first_channel, &member->binding) != WEFT_OK) abort();

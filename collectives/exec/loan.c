@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The work of a direct plan on buffers that everybody has lent everybody. Each rank runs its tasks: for a part of a
+ * block, combine (or copy) the inputs of those who have it into the outputs of those who are to get it, each source read
+ * once and each destination written once. Parts of different ranks do not overlap, so nobody waits in between.
+ */
+#include <stdlib.h>
+
+#include "collectives/exec/exec_internal.h"
+
+/* Done per call of operation_advance(), counted in bytes of a task: long enough to cost nothing, short enough to look
+ * at failures and at other operations. */
+#define TURN_BYTES (1u << 20)
+/* Of buffers that are out of reach, at a time: all sources of a piece stay in a second-level cache. */
+#define BOUNCE_BYTES (256u << 10)
+#define BOUNCE_LEAST_BYTES (16u << 10)
+/* From so many bytes of all buffers on, results are stored past the caches: they would not be found there any more. */
+#define STREAMING_BYTES (8u << 20)
+
+/* A part of a block, and who gets it. */
+struct task {
+    uint32_t block;
+    uint64_t begin, end; /* elements of the block */
+    uint32_t only;       /* of the receivers, or PLAN_NONE: all */
+};
+
+static const struct shape *shape_here(const struct operation *operation)
+{
+    return shape_of(operation->binding->plan->collective);
+}
+
+bool loan_serves(const struct operation *operation)
+{
+    const struct engine *engine = operation->binding->engine;
+    return !operation->call.blocks && engine->config.endpoint->ops->capabilities & TRANSPORT_LENDS;
+}
+
+/* Blocks in a buffer of a rank that has some. */
+static uint64_t places_of(const struct weft_plan *plan, enum shape_holder holder)
+{
+    enum shape_blocks blocks = shape_of(plan->collective)->blocks;
+    if (blocks == BLOCKS_ONE || (blocks == BLOCKS_PER_RANK && holder == HOLDER_OWNER)) return 1;
+    return plan->rank_count;
+}
+
+static bool holder_is(const struct weft_plan *plan, enum shape_holder holder, uint32_t rank)
+{
+    return holder == HOLDER_ALL || holder == HOLDER_OWNER || (holder == HOLDER_ROOT && rank == plan->root);
+}
+
+bool loan_offer(const struct operation *operation, struct lent *offers)
+{
+    const struct engine *engine = operation->binding->engine;
+    const struct weft_plan *plan = operation->binding->plan;
+    const struct shape *shape = shape_here(operation);
+    size_t block_bytes = operation->call.count * operation->element_bytes;
+    bool input = holder_is(plan, shape->input, engine->config.rank);
+    bool output = holder_is(plan, shape->output, engine->config.rank);
+    size_t input_bytes = places_of(plan, shape->input) * block_bytes;
+    size_t output_bytes = places_of(plan, shape->output) * block_bytes;
+    bool lent = !(operation->call.overwrites && shape->blocks == BLOCKS_PER_PAIR); /* pairs would have to swap */
+    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        struct lent *offer = &offers[peer->rank];
+        *offer = (struct lent){0};
+        if (lent && input)
+            lent = connection_lend(peer->connection, operation->call.send, input_bytes, &offer->input_loan);
+        if (lent && output)
+            lent = connection_lend(peer->connection, operation->call.recv, output_bytes, &offer->output_loan);
+    }
+    return lent;
+}
+
+void loan_accept(struct operation *operation)
+{
+    struct engine *engine = operation->binding->engine;
+    const struct weft_plan *plan = operation->binding->plan;
+    const struct shape *shape = shape_here(operation);
+    size_t block_bytes = operation->call.count * operation->element_bytes;
+    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        struct lent *lent = &engine->exchange.lent[peer->rank];
+        if (holder_is(plan, shape->input, peer->rank))
+            lent->input = connection_borrow(peer->connection, &lent->input_loan,
+                                            places_of(plan, shape->input) * block_bytes);
+        if (holder_is(plan, shape->output, peer->rank))
+            lent->output = connection_borrow(peer->connection, &lent->output_loan,
+                                             places_of(plan, shape->output) * block_bytes);
+    }
+    engine->exchange.lent[engine->config.rank] = (struct lent){
+        .input = (uint8_t *)(uintptr_t)operation->call.send,
+        .output = operation->call.recv,
+        .scale = operation->call.scale,
+    };
+    engine->exchange.work = (struct loan_work){0, 0};
+    uint64_t places = places_of(plan, shape->input) + places_of(plan, shape->output);
+    operation->bypasses_caches = places * block_bytes * plan->rank_count >= STREAMING_BYTES;
+}
+
+/* ---- Who does what ---- */
+
+static uint32_t task_count(const struct operation *operation)
+{
+    const struct shape *shape = shape_here(operation);
+    bool gathers = shape->input == HOLDER_OWNER && shape->output != HOLDER_ROOT;
+    return gathers ? operation->binding->plan->rank_count : 1;
+}
+
+/*
+ * A message of one block is cut into a share for each rank. Where blocks have owners, the rank that gets several pulls
+ * them, beginning with its own; only to a root everybody pushes its own block, so that not all is the root's to do.
+ */
+static struct task task_at(const struct operation *operation, uint32_t number)
+{
+    const struct shape *shape = shape_here(operation);
+    const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
+    struct task task = {.end = operation->call.count, .only = PLAN_NONE};
+    if (shape->blocks == BLOCKS_ONE) {
+        /* Of whole cache lines, so that no two ranks write one. */
+        uint64_t line = 64 / operation->element_bytes, lines = (operation->call.count + line - 1) / line;
+        uint64_t begin = lines * rank / ranks * line, end = lines * (rank + 1) / ranks * line;
+        task.begin = begin < task.end ? begin : task.end;
+        if (end < task.end) task.end = end;
+        return task;
+    }
+    uint32_t owner = (rank + number) % ranks;
+    task.block = shape->blocks == BLOCKS_PER_PAIR ? owner * ranks + rank : owner;
+    if (shape->output == HOLDER_ALL) task.only = rank;
+    return task;
+}
+
+/* ---- A piece of a task ---- */
+
+struct piece {
+    const struct operation *operation;
+    const struct task *task;
+    uint64_t begin;
+    size_t count; /* elements */
+    const void *sources[EXCHANGE_RANKS];
+    double scales[EXCHANGE_RANKS];
+    void *destinations[EXCHANGE_RANKS];
+    uint32_t source_count, destination_count;
+    uint32_t distant[EXCHANGE_RANKS], distant_count; /* receivers whose output has to be copied to */
+    uint32_t peer;                                   /* the last one whose memory was got at by copying */
+};
+
+static size_t piece_bytes(const struct piece *piece)
+{
+    return piece->count * piece->operation->element_bytes;
+}
+
+static uint64_t place_offset(const struct piece *piece, uint32_t place)
+{
+    return (place * piece->operation->call.count + piece->begin) * piece->operation->element_bytes;
+}
+
+static uint64_t input_offset(const struct piece *piece)
+{
+    return place_offset(piece, plan_input_place(piece->operation->binding->plan, piece->task->block));
+}
+
+static uint64_t output_offset(const struct piece *piece)
+{
+    return place_offset(piece, plan_output_place(piece->operation->binding->plan, piece->task->block));
+}
+
+static struct connection *connection_to(const struct operation *operation, uint32_t rank)
+{
+    return operation->binding->engine->peers[rank]->connection;
+}
+
+/* Is the result what the one source holds, unchanged? */
+static bool is_copy(const struct piece *piece)
+{
+    const struct operation_call *call = &piece->operation->call;
+    return !shape_here(piece->operation)->combines || (piece->source_count == 1 && call->divisor <= 1 &&
+                                                       call->op != WEFT_PREMUL_SUM);
+}
+
+static bool receives(const struct piece *piece, uint32_t rank)
+{
+    return (piece->task->only == PLAN_NONE || piece->task->only == rank) &&
+           plan_has_output(piece->operation->binding->plan, rank, piece->task->block);
+}
+
+static void destinations_find(struct piece *piece)
+{
+    const struct engine *engine = piece->operation->binding->engine;
+    for (uint32_t rank = 0; rank < engine->config.rank_count; rank++) {
+        if (!receives(piece, rank)) continue;
+        uint8_t *output = engine->exchange.lent[rank].output;
+        if (output)
+            piece->destinations[piece->destination_count++] = output + output_offset(piece);
+        else
+            piece->distant[piece->distant_count++] = rank;
+    }
+}
+
+/* Where a source that is out of reach is copied to: straight into the result, where it is that. */
+static void *landing(const struct piece *piece, bool alone)
+{
+    const struct engine *engine = piece->operation->binding->engine;
+    if (alone && piece->destination_count > 0) return piece->destinations[0];
+    return engine->exchange.bounce + piece->source_count * piece_bytes(piece);
+}
+
+static weft_status sources_find(struct piece *piece)
+{
+    const struct operation *operation = piece->operation;
+    const struct engine *engine = operation->binding->engine;
+    bool alone = !shape_here(operation)->combines;
+    for (uint32_t rank = 0; rank < engine->config.rank_count; rank++) {
+        if (!plan_has_input(operation->binding->plan, rank, piece->task->block)) continue;
+        const struct lent *lent = &engine->exchange.lent[rank];
+        const void *source = lent->input ? lent->input + input_offset(piece) : landing(piece, alone);
+        if (!lent->input) {
+            piece->peer = rank;
+            weft_status status = connection_read(connection_to(operation, rank), &lent->input_loan,
+                                                 input_offset(piece), (void *)(uintptr_t)source, piece_bytes(piece));
+            if (status != WEFT_OK) return status;
+        }
+        piece->scales[piece->source_count] = lent->scale;
+        piece->sources[piece->source_count++] = source;
+    }
+    return WEFT_OK;
+}
+
+static void piece_combine(struct piece *piece)
+{
+    const struct operation *operation = piece->operation;
+    const struct operation_call *call = &operation->call;
+    if (is_copy(piece)) { /* where it is already, it need not be copied to */
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < piece->destination_count; i++)
+            if (piece->destinations[i] != piece->sources[0]) piece->destinations[kept++] = piece->destinations[i];
+        piece->destination_count = kept;
+    } else if (piece->destination_count == 0) {
+        piece->destinations[piece->destination_count++] =
+            operation->binding->engine->exchange.bounce + piece->source_count * piece_bytes(piece);
+    }
+    if (piece->destination_count == 0) return;
+    const struct reduce_call reduce = {
+        .sources = piece->sources,
+        .source_count = piece->source_count,
+        .destinations = piece->destinations,
+        .destination_count = piece->destination_count,
+        .count = piece->count,
+        .divisor = shape_here(operation)->combines ? call->divisor : 1,
+        .streaming = operation->bypasses_caches && piece->distant_count == 0,
+        .scales = call->op == WEFT_PREMUL_SUM ? piece->scales : NULL,
+    };
+    operation->combine(&reduce);
+}
+
+/* Hand the result to those whose output is out of reach. */
+static weft_status results_write(struct piece *piece)
+{
+    const struct operation *operation = piece->operation;
+    const void *result = is_copy(piece) ? piece->sources[0] : piece->destinations[0];
+    for (uint32_t i = 0; i < piece->distant_count; i++) {
+        piece->peer = piece->distant[i];
+        const struct lent *lent = &operation->binding->engine->exchange.lent[piece->peer];
+        weft_status status = connection_write(connection_to(operation, piece->peer), &lent->output_loan,
+                                              output_offset(piece), result, piece_bytes(piece));
+        if (status != WEFT_OK) return status;
+    }
+    return WEFT_OK;
+}
+
+static bool anybody_distant(const struct operation *operation)
+{
+    const struct engine *engine = operation->binding->engine;
+    const struct weft_plan *plan = operation->binding->plan;
+    const struct shape *shape = shape_here(operation);
+    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        const struct lent *lent = &engine->exchange.lent[peer->rank];
+        if (!lent->input && holder_is(plan, shape->input, peer->rank)) return true;
+        if (!lent->output && holder_is(plan, shape->output, peer->rank)) return true;
+    }
+    return false;
+}
+
+/* Most bytes of a piece: bounded by what the bounce buffer holds where that may be needed. */
+static weft_status piece_limit(const struct operation *operation, size_t *bytes)
+{
+    struct engine *engine = operation->binding->engine;
+    *bytes = TURN_BYTES;
+    if (!anybody_distant(operation)) return WEFT_OK;
+    const uint32_t ranks = engine->config.rank_count;
+    size_t share = BOUNCE_BYTES / ranks / 4096 * 4096;
+    *bytes = share > BOUNCE_LEAST_BYTES ? share : BOUNCE_LEAST_BYTES;
+    if (!engine->exchange.bounce) engine->exchange.bounce = aligned_alloc(4096, (ranks + 1) * *bytes);
+    return engine->exchange.bounce ? WEFT_OK : WEFT_OUT_OF_MEMORY;
+}
+
+weft_status loan_advance(struct operation *operation, uint32_t *peer)
+{
+    struct loan_work *work = &operation->binding->engine->exchange.work;
+    size_t limit;
+    weft_status status = piece_limit(operation, &limit);
+    const uint32_t tasks = task_count(operation);
+    for (size_t budget = TURN_BYTES; status == WEFT_OK && work->task < tasks && budget > 0;) {
+        const struct task task = task_at(operation, work->task);
+        struct piece piece = {.operation = operation, .task = &task, .begin = task.begin + work->done};
+        uint64_t left = task.end - piece.begin;
+        piece.count = left < limit / operation->element_bytes ? left : limit / operation->element_bytes;
+        if (piece.count > 0) {
+            destinations_find(&piece);
+            status = sources_find(&piece);
+            if (status == WEFT_OK) piece_combine(&piece);
+            if (status == WEFT_OK) status = results_write(&piece);
+            *peer = piece.peer;
+        }
+        work->done += piece.count;
+        if (work->done == task.end - task.begin) *work = (struct loan_work){work->task + 1, 0};
+        budget -= piece_bytes(&piece) < budget ? piece_bytes(&piece) : budget;
+    }
+    if (status != WEFT_OK) return status;
+    return work->task < tasks ? WEFT_IN_PROGRESS : WEFT_OK;
+}
