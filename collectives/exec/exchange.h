@@ -4,10 +4,10 @@
  * other, where a flag and what goes with it share a cache line, and is through when it has found a cell of each.
  *
  * Small messages need one round: the cells carry what the ranks have for each other, and each makes its own result of
- * it. Larger ones need two. In the first each lends the others its buffers; then each does its part of the work, loading
- * from and storing to everybody's buffers where they are (loan.c); the second round says that nobody needs a loan any
- * more. If a rank has memory that it cannot lend, its cell says so, all others read it, and all run the steps of the
- * plan instead.
+ * it. Larger ones need two. In the first each lends the others its buffers; then each does its part of the work,
+ * loading from and storing to everybody's buffers where they are (loan.c); the second round says that nobody needs a
+ * loan any more. If a rank has memory that it cannot lend, its cell says so, all others read it, and all run the steps
+ * of the plan instead.
  *
  * Two cells, used in turn, are enough: who begins a round is through with the last one, and that was over only once
  * every peer had begun it, and so had read what it got in the one before.
@@ -85,6 +85,7 @@ bool loan_serves(const struct operation *operation);
 bool loan_offer(const struct operation *operation, struct lent *offers);
 /* Reach for what the peers have lent, in engine->exchange.lent. */
 void loan_accept(struct operation *operation);
-/* Go on for a while. WEFT_OK: this rank's part is done. *peer: whose memory could not be got at, with other statuses. */
+/* Go on for a while. WEFT_OK: this rank's part is done. *peer: whose memory could not be got at, with other statuses.
+ */
 weft_status loan_advance(struct operation *operation, uint32_t *peer);
 #endif

@@ -95,8 +95,8 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
 weft_status operation_advance(struct operation *operation, bool *moved);
 /*
  * To be called before an operation is freed that is unfinished or has failed: ends this rank's part, tells the peers,
- * and says WEFT_IN_PROGRESS as long as one of them may still get at its buffers, else WEFT_OK. A peer that lives answers
- * once it looks at the operation, so call again, with engine_poll() in between.
+ * and says WEFT_IN_PROGRESS as long as one of them may still get at its buffers, else WEFT_OK. A peer that lives
+ * answers once it looks at the operation, so call again, with engine_poll() in between.
  */
 weft_status operation_abandon(struct operation *operation);
 void operation_free(struct operation *operation);

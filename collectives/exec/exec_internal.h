@@ -131,9 +131,9 @@ struct operation {
     bool many_blocks; /* of the message */
     weft_status status;
     enum operation_phase phase;
-    uint32_t ticket;       /* for its turn among those that go by rounds */
-    bool lends;            /* this rank's buffers are lent */
-    bool bypasses_caches;  /* results are */
+    uint32_t ticket;      /* for its turn among those that go by rounds */
+    bool lends;           /* this rank's buffers are lent */
+    bool bypasses_caches; /* results are */
     uint32_t tracks_left;
     struct operation_stall stall;
     struct cursor *cursors; /* per track */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The work of a direct plan on buffers that everybody has lent everybody. Each rank runs its tasks: for a part of a
- * block, combine (or copy) the inputs of those who have it into the outputs of those who are to get it, each source read
- * once and each destination written once. Parts of different ranks do not overlap, so nobody waits in between.
+ * block, combine (or copy) the inputs of those who have it into the outputs of those who are to get it, each source
+ * read once and each destination written once. Parts of different ranks do not overlap, so nobody waits in between.
  */
 #include <stdlib.h>
 
@@ -79,11 +79,11 @@ void loan_accept(struct operation *operation)
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct lent *lent = &engine->exchange.lent[peer->rank];
         if (holder_is(plan, shape->input, peer->rank))
-            lent->input = connection_borrow(peer->connection, &lent->input_loan,
-                                            places_of(plan, shape->input) * block_bytes);
+            lent->input =
+                connection_borrow(peer->connection, &lent->input_loan, places_of(plan, shape->input) * block_bytes);
         if (holder_is(plan, shape->output, peer->rank))
-            lent->output = connection_borrow(peer->connection, &lent->output_loan,
-                                             places_of(plan, shape->output) * block_bytes);
+            lent->output =
+                connection_borrow(peer->connection, &lent->output_loan, places_of(plan, shape->output) * block_bytes);
     }
     engine->exchange.lent[engine->config.rank] = (struct lent){
         .input = (uint8_t *)(uintptr_t)operation->call.send,
@@ -171,8 +171,8 @@ static struct connection *connection_to(const struct operation *operation, uint3
 static bool is_copy(const struct piece *piece)
 {
     const struct operation_call *call = &piece->operation->call;
-    return !shape_here(piece->operation)->combines || (piece->source_count == 1 && call->divisor <= 1 &&
-                                                       call->op != WEFT_PREMUL_SUM);
+    return !shape_here(piece->operation)->combines ||
+           (piece->source_count == 1 && call->divisor <= 1 && call->op != WEFT_PREMUL_SUM);
 }
 
 static bool receives(const struct piece *piece, uint32_t rank)
@@ -213,8 +213,8 @@ static weft_status sources_find(struct piece *piece)
         const void *source = lent->input ? lent->input + input_offset(piece) : landing(piece, alone);
         if (!lent->input) {
             piece->peer = rank;
-            weft_status status = connection_read(connection_to(operation, rank), &lent->input_loan,
-                                                 input_offset(piece), (void *)(uintptr_t)source, piece_bytes(piece));
+            weft_status status = connection_read(connection_to(operation, rank), &lent->input_loan, input_offset(piece),
+                                                 (void *)(uintptr_t)source, piece_bytes(piece));
             if (status != WEFT_OK) return status;
         }
         piece->scales[piece->source_count] = lent->scale;

@@ -52,11 +52,12 @@ static void run_checked(const struct world_config *config, uint64_t seed)
     weft_status status = world_run(world, seed);
     uint64_t wrong = status == WEFT_OK ? world_wrong(world) : 0;
     if (status != WEFT_OK || wrong)
-        print_error("seed %llu: %s %s ranks %u root %u peer %u channels %u count %llu mapped %d: %s, %llu wrong\n",
-                    (unsigned long long)seed, weft_collective_name(config->spec.collective),
-                    weft_algorithm_name(config->spec.algorithm), config->spec.rank_count, config->spec.root,
-                    config->spec.peer, config->spec.channel_count, (unsigned long long)config->count, config->sim.maps,
-                    weft_status_name(status), (unsigned long long)wrong);
+        print_error(
+            "seed %llu: %s %s ranks %u root %u peer %u channels %u count %llu mapped %d lending %d: %s, %llu wrong\n",
+            (unsigned long long)seed, weft_collective_name(config->spec.collective),
+            weft_algorithm_name(config->spec.algorithm), config->spec.rank_count, config->spec.root, config->spec.peer,
+            config->spec.channel_count, (unsigned long long)config->count, config->sim.maps, config->sim.lending,
+            weft_status_name(status), (unsigned long long)wrong);
     world_destroy(world);
     weft_plan_destroy(plan);
     assert_int_equal(status, WEFT_OK);
@@ -177,6 +178,7 @@ static struct world_config random_config(uint64_t seed)
     config.spec.root = shape->rooted ? (uint32_t)random_below(&random, ranks) : 0;
     config.spec.peer = collective == WEFT_SEND_RECV ? (uint32_t)random_below(&random, ranks) : 0;
     uint64_t most = shape->blocks == BLOCKS_ONE ? 4000 : shape->blocks == BLOCKS_PER_RANK ? 250 : 50;
+    if (algorithm == WEFT_ALGORITHM_DIRECT && random_below(&random, 4) == 0) most = 4000; /* large enough to be lent */
     config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, most);
     if (shape->combines) config.op = ops[random_below(&random, 4)];
     config.slice_bytes = 64 * (1 + (uint32_t)random_below(&random, 16));
@@ -184,6 +186,8 @@ static struct world_config random_config(uint64_t seed)
     config.in_place = random_below(&random, 2);
     config.sim.seed = seed;
     config.sim.maps = random_below(&random, 2);
+    config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
+    if (random_below(&random, 4) == 0) config.overwriting_rank = 1 + (uint32_t)random_below(&random, ranks);
     config.sim.jitter_ns = random_below(&random, 5000);
     config.sim.path_count = 1 + (uint32_t)random_below(&random, 3);
     config.sim.refuse_per_mille = random_below(&random, 2) ? 200 : 0;
@@ -224,6 +228,7 @@ static void a_dead_rank_is_named_by_those_who_wait_for_it(void **state)
         config.count = 3000;
         config.sim.seed = seed;
         config.sim.maps = random_below(&random, 2);
+        config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
         const struct sim_fault death = {
             .kind = SIM_KILL_RANK, .rank = victim, .at_ns = 1 + random_below(&random, 20000)};
         config.sim.faults = &death;

@@ -237,7 +237,7 @@ static void member_create(struct world *world, uint32_t rank, struct weft_plan *
             .scale = scale_of(rank),
             .slice_bytes = config->slice_bytes,
             .check = 77 + o + (config->disagreeing_rank == rank + 1 ? 1000 : 0),
-            .overwrites = config->in_place,
+            .overwrites = config->in_place || config->overwriting_rank == rank + 1,
             .acknowledged = config->acknowledged,
         };
         if (operation_start(member->engine, member->binding, &call, &member->operations[o]) != WEFT_OK) abort();

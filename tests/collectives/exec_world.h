@@ -17,6 +17,7 @@ struct world_config {
     uint32_t operations; /* posted at once, each with buffers of its own */
     bool in_place;
     bool acknowledged;
+    uint32_t overwriting_rank; /* plus one: says that it is in place, even if it is not; 0: nobody */
     uint32_t first_channel;    /* of the engine's, for the plan's channel 0 */
     uint32_t disagreeing_rank; /* plus one: signs its operations differently; 0: nobody */
 };
