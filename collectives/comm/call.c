@@ -12,7 +12,7 @@
  * For every call, so a word at a time: multiply by the golden ratio and fold (Knuth, vol. 3, 6.4), twice, so that each
  * bit of a field reaches all of the result.
  */
-static uint32_t fields_hash(const uint64_t *fields, size_t count)
+static uint64_t fields_hash(const uint64_t *fields, size_t count)
 {
     uint64_t hash = 0;
     for (size_t i = 0; i < count; i++) {
@@ -20,7 +20,7 @@ static uint32_t fields_hash(const uint64_t *fields, size_t count)
         hash = (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15);
         hash ^= hash >> 29;
     }
-    return (uint32_t)(hash ^ hash >> 32);
+    return hash ^ hash >> 32;
 }
 
 /* Ranks that choose differently must not exchange data; so the choice is part of what they compare. */
@@ -36,13 +36,13 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
     /* Measured figures are a file's: ranks that read different ones are to hear of it before their choices part. */
     memcpy(&fields[3], &comm->model->message_ns, sizeof fields[3]);
     memcpy(&fields[4], &comm->model->byte_ns, sizeof fields[4]);
-    return fields_hash(fields, sizeof fields / sizeof fields[0]);
+    return (uint32_t)fields_hash(fields, sizeof fields / sizeof fields[0]);
 }
 
-static uint32_t signature_check(const struct signature *signature)
+/* Of all but the sequence. */
+static uint64_t signature_hash(const struct signature *signature)
 {
     const uint64_t fields[] = {
-        signature->sequence,
         signature->count,
         (uint64_t)signature->root << 32 | signature->plan,
         (uint64_t)signature->collective << 24 | (uint64_t)signature->dtype << 16 | (uint64_t)signature->op << 8 |
@@ -88,33 +88,67 @@ static weft_status pair_sequence(struct weft_comm *comm, const struct collective
     return WEFT_OK;
 }
 
-/*
- * What the ranks have to agree on. A message between two is no part of the sequence that all ranks count; what both
- * ends agree on is then number, size and type, and the signature is for people: its root is the other rank.
- */
-static weft_status call_sign(struct weft_comm *comm, const struct collective_call *call, struct weft_request *request,
-                             weft_algorithm forced)
+static bool memo_serves(const struct call_memo *memo, const struct collective_call *call, weft_algorithm wanted)
 {
-    bool pair = call->collective == WEFT_SEND_RECV;
-    struct signature signature = {
+    const struct signature *signature = &memo->signature;
+    return memo->used && signature->count == call->count && signature->root == call->root && memo->peer == call->peer &&
+           signature->collective == (uint8_t)call->collective && signature->dtype == (uint8_t)call->dtype &&
+           signature->op == (uint8_t)call->op && memo->wanted == wanted;
+}
+
+/* What is to be done for a call, from the memos where they have it. */
+static weft_status call_settle(struct weft_comm *comm, const struct collective_call *call, weft_algorithm wanted,
+                               struct call_memo **settled)
+{
+    uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
+    struct call_memo *memo = &comm->memos[key >> 32 & (CALL_MEMOS - 1)];
+    *settled = memo;
+    if (memo_serves(memo, call, wanted)) return WEFT_OK;
+    weft_algorithm forced = wanted != WEFT_ALGORITHM_AUTO ? wanted : comm_preferred(comm, call->collective);
+    const struct select_request request = {
+        .collective = call->collective,
+        .rank_count = comm->identity.rank_count,
+        .bytes = call->count * weft_dtype_size(call->dtype),
+        .forced = forced,
+        .channel_units = call->collective == WEFT_SEND_RECV ? 1 : comm->channel_units,
+        .slice_bytes = comm->slice_bytes,
+        .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
+    };
+    struct select_choice choice;
+    weft_status status = select_plan(comm->model, &request, &choice);
+    if (status != WEFT_OK) return status;
+    *memo = (struct call_memo){.used = true, .wanted = wanted, .peer = call->peer, .choice = choice};
+    memo->signature = (struct signature){
         .count = call->count,
         .root = call->root,
-        .plan = choice_hash(comm, &request->choice),
+        .plan = choice_hash(comm, &choice),
         .collective = (uint8_t)call->collective,
         .dtype = (uint8_t)call->dtype,
         .op = (uint8_t)call->op,
         .algorithm = (uint8_t)forced,
     };
-    weft_status status = WEFT_OK;
+    memo->hash = signature_hash(&memo->signature);
+    return WEFT_OK;
+}
+
+/*
+ * What the ranks have to agree on. A message between two is no part of the sequence that all ranks count; what both
+ * ends agree on is then number, size and type, and the signature is for people: its root is the other rank.
+ */
+static weft_status call_sign(struct weft_comm *comm, const struct collective_call *call, const struct call_memo *memo,
+                             struct signature *signature, uint32_t *check)
+{
+    bool pair = call->collective == WEFT_SEND_RECV;
+    uint64_t sequence = 0;
+    weft_status status = pair ? pair_sequence(comm, call, &sequence) : WEFT_OK;
+    if (status != WEFT_OK) return status;
+    *signature = memo->signature;
     if (pair)
-        status = pair_sequence(comm, call, &signature.sequence);
+        signature->root = call->receives ? call->root : call->peer;
     else
-        signature.sequence = ++comm->sequence;
-    request->call.check = signature_check(&signature);
-    request->signature = signature;
-    if (pair) request->signature.sequence = 0;
-    if (pair) request->signature.root = call->receives ? call->root : call->peer;
-    return status;
+        signature->sequence = sequence = ++comm->sequence;
+    *check = (uint32_t)fields_hash((const uint64_t[]){memo->hash, sequence}, 2);
+    return WEFT_OK;
 }
 
 static uint64_t call_payload_bytes(const struct weft_comm *comm, const struct collective_call *call)
@@ -125,32 +159,45 @@ static uint64_t call_payload_bytes(const struct weft_comm *comm, const struct co
     return elements * weft_dtype_size(call->dtype);
 }
 
-/* The request's call, but for its check. */
-static void call_fill(const struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
-                      bool in_place, struct weft_request *request)
+/* What the executor needs to know, but for the check. */
+static struct operation_call call_of(const struct weft_comm *comm, const struct collective_call *call,
+                                     const weft_call *options, bool in_place, const struct call_memo *memo)
 {
     const struct shape *shape = shape_of(call->collective);
-    request->root = call->root;
-    request->peer = call->peer;
-    request->receives = call->receives;
-    request->blocks = call->blocks;
-    request->payload_bytes = call_payload_bytes(comm, call);
-    call_extent(comm, call, &request->send_bytes, &request->recv_bytes);
-    request->call = (struct operation_call){
+    return (struct operation_call){
         .send = call->send,
         .recv = call->recv,
         .count = call->count,
-        .blocks = call->collective == WEFT_ALL_TO_ALLV ? &request->blocks : NULL,
         .dtype = call->dtype,
         .op = call->op,
         .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
         .scale = options->scale,
-        .slice_bytes = request->choice.slice_bytes,
+        .slice_bytes = memo->choice.slice_bytes,
         /* What is only copied is the same again where it came from. */
         .overwrites = in_place && (shape->combines || shape->blocks == BLOCKS_PER_PAIR),
         /* Who only sends hears of nobody but through its slots coming back. */
         .acknowledged = shape->rooted,
     };
+}
+
+/* From a request that has been reserved. */
+static struct weft_request *request_make(struct weft_comm *comm, const struct collective_call *call,
+                                         const struct call_memo *memo, const struct operation_call *operation,
+                                         uint64_t deadline_ns)
+{
+    struct weft_request *request = request_take(comm);
+    request->choice = memo->choice;
+    request->root = call->root;
+    request->peer = call->peer;
+    request->receives = call->receives;
+    request->blocks = call->blocks;
+    request->call = *operation;
+    if (call->collective == WEFT_ALL_TO_ALLV) request->call.blocks = &request->blocks;
+    request->payload_bytes = call_payload_bytes(comm, call);
+    call_extent(comm, call, &request->send_bytes, &request->recv_bytes);
+    request->posted_ns = clock_now_ns();
+    request->deadline_ns = request->posted_ns + deadline_ns;
+    return request;
 }
 
 static weft_status options_check(const struct collective_call *call, const weft_call *options)
@@ -176,30 +223,20 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
         control_failure(comm->control, &failure);
         return failure.status;
     }
-    const struct select_request request_for_plan = {
-        .collective = call->collective,
-        .rank_count = comm->identity.rank_count,
-        .bytes = call->count * weft_dtype_size(call->dtype),
-        .forced =
-            options->algorithm != WEFT_ALGORITHM_AUTO ? options->algorithm : comm_preferred(comm, call->collective),
-        .channel_units = call->collective == WEFT_SEND_RECV ? 1 : comm->channel_units,
-        .slice_bytes = comm->slice_bytes,
-        .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
-    };
-    struct select_choice choice;
-    status = select_plan(comm->model, &request_for_plan, &choice);
+    struct call_memo *memo;
+    status = call_settle(comm, call, options->algorithm, &memo);
     if (status != WEFT_OK) return status;
-    struct weft_request *request = request_take(comm);
-    if (!request) return WEFT_OUT_OF_MEMORY;
-    request->choice = choice;
-    call_fill(comm, call, options, in_place, request);
-    status = call_sign(comm, call, request, request_for_plan.forced);
-    if (status != WEFT_OK) {
-        request_give_back(request);
-        return status;
-    }
-    request->posted_ns = clock_now_ns();
-    request->deadline_ns = request->posted_ns + (options->deadline_ns ? options->deadline_ns : comm->deadline_ns);
+    struct operation_call operation = call_of(comm, call, options, in_place, memo);
+    struct signature signature;
+    if (!request_reserve(comm)) return WEFT_OUT_OF_MEMORY; /* before a number is taken, which the others count too */
+    status = call_sign(comm, call, memo, &signature, &operation.check);
+    if (status != WEFT_OK) return status;
+    struct operation *begun = NULL;
+    if (!out && quick_serves(comm, memo) && quick_run(comm, memo, &signature, &operation, &begun)) return WEFT_OK;
+    uint64_t deadline_ns = options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
+    struct weft_request *request = request_make(comm, call, memo, &operation, deadline_ns);
+    request->signature = signature;
+    request->operation = begun;
     if (comm->grouping) {
         group_add(comm, request);
         return WEFT_OK;

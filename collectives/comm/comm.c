@@ -136,6 +136,8 @@ static void requests_abandon(struct weft_comm *comm)
     while (comm->active_first) {
         struct weft_request *request = comm->active_first;
         comm->active_first = request->next;
+        while (request_is_lent(comm, request, clock_now_ns()))
+            if (!engine_poll(comm->engine, clock_now_ns())) sched_yield();
         if (request->operation) operation_free(request->operation);
         comm_memory_release(comm, request);
         free(request);

@@ -13,15 +13,31 @@
 #include "collectives/select/select.h"
 #include "fabric/control/control.h"
 
+/* What tells the plans of a collective apart. */
+struct plan_key {
+    weft_algorithm algorithm;
+    uint32_t channel_units, root, peer;
+};
+
 /* A plan made and bound, kept for the life of the communicator. */
 struct plan_entry {
     weft_collective collective;
-    weft_algorithm algorithm;
-    uint32_t root, peer, channel_units;
+    struct plan_key key;
     weft_plan *plan;
     struct binding *binding;
-
     struct plan_entry *next;
+};
+
+/* What was settled for a call, for the next ones like it. */
+#define CALL_MEMOS 16u /* a power of two */
+struct call_memo {
+    bool used;
+    weft_algorithm wanted; /* by the call */
+    uint32_t peer;
+    struct signature signature; /* sequence: 0 */
+    uint64_t hash;              /* of the signature */
+    struct select_choice choice;
+    struct binding *binding; /* quick.c's: NULL until it is needed */
 };
 
 struct weft_request {
@@ -90,12 +106,13 @@ struct weft_comm {
     struct cost_model measured_model; /* what `model` points to where figures were measured */
     char measured_source[CALIBRATION_PATH];
     bool verify;
-    bool exchanges; /* of small messages and of loans: see collectives/exec/exchange.h */
+    bool exchanges;        /* of small messages and of loans: see collectives/exec/exchange.h */
     uint32_t pair_channel; /* the engine's, for messages between two ranks */
     /* The poster's. */
     uint64_t sequence;
     uint64_t *pair_sequences; /* messages so far: to each rank, then from each; NULL until the first */
-    bool grouping;            /* calls are kept until weft_group_end() */
+    struct call_memo memos[CALL_MEMOS];
+    bool grouping; /* calls are kept until weft_group_end() */
     struct weft_request *group_first, *group_last;
     struct weft_request *idle_requests;
     /* The engine's: the poster's, or the progress thread's. */
@@ -103,6 +120,7 @@ struct weft_comm {
     uint64_t moved_ns;    /* when something last moved */
     uint64_t compared_ns; /* when signatures were last compared */
     uint64_t busy_since_ns;
+    uint64_t ending_since_ns;  /* when operations began to be given up; 0: they have not */
     uint64_t crowded_until_ns; /* others compute on this core: sleep instead of yielding */
     struct progress_thread progress;
     /* Written under plans_lock by the engine's thread, read by weft_comm_describe(). */
@@ -150,20 +168,33 @@ void group_add(struct weft_comm *comm, struct weft_request *request);
 void group_abandon(struct weft_comm *comm);
 
 /* plans.c */
-weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding);
+weft_status comm_plan(struct weft_comm *comm, weft_collective collective, const struct plan_key *key,
+                      struct binding **binding);
 void comm_plans_free(struct weft_comm *comm);
 
 /* request.c */
 weft_status request_status(const struct weft_request *request);
 /* Hand a filled-in request to the engine. */
 void request_begin(struct weft_request *request);
+/* Make sure that the next request_take() has one to give. */
+bool request_reserve(struct weft_comm *comm);
 struct weft_request *request_take(struct weft_comm *comm);
 void request_give_back(struct weft_request *request);
 
 /* progress.c: the engine's thread only. */
 void progress_begin(struct weft_comm *comm, struct weft_request *request);
+/* The same for a request whose operation has begun. */
+void progress_adopt(struct weft_comm *comm, struct weft_request *request);
 /* One turn over everything active. True if anything moved. */
 bool progress_turn(struct weft_comm *comm, uint64_t now_ns);
+/* The request has failed or is abandoned: may a peer still be at its buffers? Ask again, after a turn. */
+bool request_is_lent(struct weft_comm *comm, struct weft_request *request, uint64_t now_ns);
+
+/* quick.c */
+bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo);
+/* Run the call to its end. False: it came to none; *begun is its operation as far as it came, or NULL. */
+bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
+               const struct operation_call *call, struct operation **begun);
 
 /* thread.c */
 weft_status progress_thread_start(struct weft_comm *comm);
@@ -171,6 +202,14 @@ void progress_thread_stop(struct weft_comm *comm);
 void progress_thread_post(struct weft_comm *comm, struct weft_request *request);
 
 /* wait.c */
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 struct waiter {
     struct weft_comm *comm;
     uint64_t spin_ns, yield_ns; /* busy waiting, then giving the core away, before sleeping */

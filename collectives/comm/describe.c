@@ -61,7 +61,7 @@ static void describe_text(struct weft_comm *comm, struct text *text)
     }
     for (const struct plan_entry *entry = comm->plans; entry; entry = entry->next)
         text_add(text, "plan in use: %s %s root %u channels %u hash %016llx\n", weft_collective_name(entry->collective),
-                 weft_algorithm_name(entry->algorithm), entry->root, entry->plan->channel_count,
+                 weft_algorithm_name(entry->key.algorithm), entry->key.root, entry->plan->channel_count,
                  (unsigned long long)weft_plan_hash(entry->plan));
 }
 
@@ -105,8 +105,8 @@ static void describe_json(struct weft_comm *comm, struct text *text)
     for (const struct plan_entry *entry = comm->plans; entry; entry = entry->next) {
         json_object_begin(text, NULL);
         json_string(text, "collective", weft_collective_name(entry->collective));
-        json_string(text, "algorithm", weft_algorithm_name(entry->algorithm));
-        json_unsigned(text, "root", entry->root);
+        json_string(text, "algorithm", weft_algorithm_name(entry->key.algorithm));
+        json_unsigned(text, "root", entry->key.root);
         json_unsigned(text, "channels", entry->plan->channel_count);
         json_unsigned(text, "hash", weft_plan_hash(entry->plan));
         json_object_end(text);

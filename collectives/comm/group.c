@@ -30,8 +30,8 @@ weft_status weft_group_end(weft_comm *comm, weft_request **request)
 {
     if (!comm) return WEFT_INVALID_ARGUMENT;
     if (!comm->grouping) return WEFT_INVALID_STATE;
+    if (!request_reserve(comm)) return WEFT_OUT_OF_MEMORY; /* the group stays open */
     struct weft_request *group = request_take(comm);
-    if (!group) return WEFT_OUT_OF_MEMORY; /* the group stays open */
     group->group = true;
     group->members = comm->group_first;
     comm->grouping = false;

@@ -4,16 +4,17 @@
 #include "base/log.h"
 #include "collectives/comm/comm_internal.h"
 
-static weft_status plan_make(const struct weft_comm *comm, const struct weft_request *request, weft_plan **plan)
+static weft_status plan_make(const struct weft_comm *comm, weft_collective collective, const struct plan_key *key,
+                             weft_plan **plan)
 {
     const weft_plan_spec spec = {
         .size = sizeof spec,
-        .collective = (weft_collective)request->signature.collective,
-        .algorithm = request->choice.algorithm,
+        .collective = collective,
+        .algorithm = key->algorithm,
         .rank_count = comm->identity.rank_count,
-        .root = request->root,
-        .peer = request->peer,
-        .channel_count = request->choice.channel_units,
+        .root = key->root,
+        .peer = key->peer,
+        .channel_count = key->channel_units,
         .slot_depth = comm->slot_depth,
     };
     weft_plan *made;
@@ -33,16 +34,14 @@ static weft_status plan_make(const struct weft_comm *comm, const struct weft_req
     return WEFT_OK;
 }
 
-static weft_status entry_make(struct weft_comm *comm, const struct weft_request *request, struct plan_entry **entry)
+static weft_status entry_make(struct weft_comm *comm, weft_collective collective, const struct plan_key *key,
+                              struct plan_entry **entry)
 {
     struct plan_entry *made = calloc(1, sizeof *made);
     if (!made) return WEFT_OUT_OF_MEMORY;
-    made->collective = (weft_collective)request->signature.collective;
-    made->algorithm = request->choice.algorithm;
-    made->root = request->root;
-    made->peer = request->peer;
-    made->channel_units = request->choice.channel_units;
-    weft_status status = plan_make(comm, request, &made->plan);
+    made->collective = collective;
+    made->key = *key;
+    weft_status status = plan_make(comm, collective, key, &made->plan);
     uint32_t first_channel = made->collective == WEFT_SEND_RECV ? comm->pair_channel : 0;
     if (status == WEFT_OK) status = binding_create(comm->engine, made->plan, first_channel, &made->binding);
     if (status != WEFT_OK) {
@@ -54,19 +53,19 @@ static weft_status entry_make(struct weft_comm *comm, const struct weft_request 
     return WEFT_OK;
 }
 
-static bool entry_serves(const struct plan_entry *entry, const struct weft_request *request)
+static bool entry_serves(const struct plan_entry *entry, weft_collective collective, const struct plan_key *key)
 {
-    return entry->collective == (weft_collective)request->signature.collective &&
-           entry->algorithm == request->choice.algorithm && entry->root == request->root &&
-           entry->peer == request->peer && entry->channel_units == request->choice.channel_units;
+    return entry->collective == collective && entry->key.algorithm == key->algorithm && entry->key.root == key->root &&
+           entry->key.peer == key->peer && entry->key.channel_units == key->channel_units;
 }
 
-weft_status comm_plan(struct weft_comm *comm, const struct weft_request *request, struct binding **binding)
+weft_status comm_plan(struct weft_comm *comm, weft_collective collective, const struct plan_key *key,
+                      struct binding **binding)
 {
     struct plan_entry *entry = comm->plans;
-    while (entry && !entry_serves(entry, request)) entry = entry->next;
+    while (entry && !entry_serves(entry, collective, key)) entry = entry->next;
     if (!entry) {
-        weft_status status = entry_make(comm, request, &entry);
+        weft_status status = entry_make(comm, collective, key, &entry);
         if (status != WEFT_OK) return status;
         pthread_mutex_lock(&comm->plans_lock);
         entry->next = comm->plans;

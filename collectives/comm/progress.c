@@ -69,7 +69,10 @@ void progress_begin(struct weft_comm *comm, struct weft_request *request)
 {
     struct binding *binding = NULL;
     bool runs = !control_failed(comm->control) && !request_is_to_self(request);
-    weft_status status = runs ? comm_plan(comm, request, &binding) : WEFT_OK;
+    const struct plan_key key = {request->choice.algorithm, request->choice.channel_units, request->root,
+                                 request->peer};
+    weft_collective collective = (weft_collective)request->signature.collective;
+    weft_status status = runs ? comm_plan(comm, collective, &key, &binding) : WEFT_OK;
     if (status == WEFT_OK && runs) {
         comm_memory_hold(comm, request);
         status = operation_start(comm->engine, binding, &request->call, &request->operation);
@@ -80,6 +83,11 @@ void progress_begin(struct weft_comm *comm, struct weft_request *request)
                  (unsigned long long)request->signature.sequence, weft_status_text(status));
         request_report(comm, request, status, (int32_t)comm->identity.rank, -1, message);
     }
+    progress_adopt(comm, request);
+}
+
+void progress_adopt(struct weft_comm *comm, struct weft_request *request)
+{
     request->next = NULL;
     if (comm->active_last) {
         comm->active_last->next = request;
@@ -157,16 +165,33 @@ static bool active_advance(struct weft_comm *comm, uint64_t now_ns)
     return moved;
 }
 
-static void active_fail(struct weft_comm *comm)
+/* May a peer still be at the buffers that this rank has lent it? Nobody is waited for longer than that. */
+bool request_is_lent(struct weft_comm *comm, struct weft_request *request, uint64_t now_ns)
+{
+    if (comm->ending_since_ns == 0) comm->ending_since_ns = now_ns;
+    return request->operation && operation_abandon(request->operation) == WEFT_IN_PROGRESS &&
+           now_ns - comm->ending_since_ns < COMM_LINGER_NS;
+}
+
+static bool active_fail(struct weft_comm *comm, uint64_t now_ns)
 {
     weft_failure failure = {.size = sizeof failure};
     control_failure(comm->control, &failure);
-    while (comm->active_first) {
-        struct weft_request *request = comm->active_first;
-        comm->active_first = request->next;
+    bool moved = false;
+    struct weft_request **link = &comm->active_first, *last = NULL;
+    while (*link) {
+        struct weft_request *request = *link;
+        if (request_is_lent(comm, request, now_ns)) {
+            last = request;
+            link = &request->next;
+            continue;
+        }
+        *link = request->next;
         request_finish(comm, request, failure.status);
+        moved = true;
     }
-    comm->active_last = NULL;
+    comm->active_last = last;
+    return moved;
 }
 
 /* Nothing moves: has it been so for long, or too long? Deadlines of requests behind the first come with their turn. */
@@ -185,12 +210,8 @@ bool progress_turn(struct weft_comm *comm, uint64_t now_ns)
 {
     bool moved = engine_poll(comm->engine, now_ns);
     if (!comm->active_first) return moved;
-    if (control_failed(comm->control)) {
-        active_fail(comm);
-        moved = true;
-    } else {
-        moved |= active_advance(comm, now_ns);
-    }
+    if (control_failed(comm->control)) return active_fail(comm, now_ns) || moved;
+    moved |= active_advance(comm, now_ns);
     if (comm->active_first && !moved) active_stalled(comm, now_ns);
     if (moved) comm->moved_ns = now_ns;
     return moved;

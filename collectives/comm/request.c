@@ -4,13 +4,20 @@
 #include "base/clock.h"
 #include "collectives/comm/comm_internal.h"
 
+bool request_reserve(struct weft_comm *comm)
+{
+    if (comm->idle_requests) return true;
+    struct weft_request *request = malloc(sizeof *request);
+    if (!request) return false;
+    request->next = NULL;
+    comm->idle_requests = request;
+    return true;
+}
+
 struct weft_request *request_take(struct weft_comm *comm)
 {
     struct weft_request *request = comm->idle_requests;
-    if (request)
-        comm->idle_requests = request->next;
-    else if (!(request = malloc(sizeof *request)))
-        return NULL;
+    comm->idle_requests = request->next;
     *request = (struct weft_request){.comm = comm};
     return request;
 }
@@ -115,6 +122,10 @@ void request_begin(struct weft_request *request)
 {
     struct weft_comm *comm = request->comm;
     atomic_store_explicit(&request->status, WEFT_IN_PROGRESS, memory_order_relaxed);
+    if (request->operation) { /* it is under way already */
+        progress_adopt(comm, request);
+        return;
+    }
     if (request->signature.sequence > 0) control_post(comm->control, &request->signature);
     if (comm->progress.running)
         progress_thread_post(comm, request);

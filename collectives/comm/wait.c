@@ -25,15 +25,6 @@
 /* Longest sleep: stalls and deadlines are looked at this often. */
 #define SLEEP_MS 20
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 struct waiter waiter_of_caller(struct weft_comm *comm)
 {
     return (struct waiter){.comm = comm, .spin_ns = comm->spin_ns, .yield_ns = CALLER_YIELD_NS};

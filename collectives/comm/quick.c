@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocking calls between ranks that share memory: run on the caller's stack, without a request, a clock or a system
+ * call. If the peers are not there within some looks the operation, begun as it is, becomes a request like any other,
+ * with a deadline and everything else that waiting needs.
+ *
+ * Who calls without waiting, or with a progress thread, takes the long way and does the same exchange: ranks need not
+ * agree on that.
+ */
+#include "base/clock.h"
+#include "collectives/comm/comm_internal.h"
+
+/* Looks at which nothing moves before the long way: some microseconds, as many as a peer needs that is on its way. */
+#define LOOKS 200u
+
+bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo)
+{
+    return comm->exchanges && memo->choice.algorithm == WEFT_ALGORITHM_DIRECT &&
+           memo->signature.collective != WEFT_SEND_RECV && memo->signature.collective != WEFT_ALL_TO_ALLV &&
+           !comm->progress.running && !comm->active_first && !comm->grouping;
+}
+
+/* The counters have one writer, the engine's thread, so adding needs no locked instruction. */
+static void count_operation(struct weft_comm *comm, uint64_t bytes)
+{
+    uint64_t operations = atomic_load_explicit(&comm->operations, memory_order_relaxed);
+    uint64_t payload_bytes = atomic_load_explicit(&comm->payload_bytes, memory_order_relaxed);
+    atomic_store_explicit(&comm->operations, operations + 1, memory_order_relaxed);
+    atomic_store_explicit(&comm->payload_bytes, payload_bytes + bytes, memory_order_relaxed);
+}
+
+bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
+               const struct operation_call *call, struct operation **begun)
+{
+    struct operation *operation;
+    const struct plan_key key = {memo->choice.algorithm, memo->choice.channel_units, signature->root, memo->peer};
+    if (!memo->binding && comm_plan(comm, (weft_collective)signature->collective, &key, &memo->binding) != WEFT_OK)
+        return false;
+    if (operation_start(comm->engine, memo->binding, call, &operation) != WEFT_OK) return false;
+    control_post(comm->control, signature);
+    weft_status status = WEFT_IN_PROGRESS;
+    for (uint32_t looks = 0; looks < LOOKS && status == WEFT_IN_PROGRESS;) {
+        bool moved = false;
+        status = operation_advance(operation, &moved);
+        if (moved) continue;
+        relax();
+        looks++;
+    }
+    if (status != WEFT_OK) {
+        *begun = operation;
+        return false;
+    }
+    operation_free(operation);
+    count_operation(comm, call->count * weft_dtype_size(call->dtype));
+    return true;
+}
