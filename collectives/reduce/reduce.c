@@ -63,18 +63,46 @@ static reduce_table *table_at(int level)
     }
 }
 
-reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd)
+static reduce_function lookup(bool canonical, weft_dtype dtype, weft_op op, int simd)
 {
     if ((unsigned)dtype >= WEFT_DTYPE_COUNT || (unsigned)op >= WEFT_OP_COUNT) return NULL;
     if (simd < SIMD_AUTO || simd > SIMD_AVX512) return NULL;
     int level = widest_level(simd);
     if (simd != SIMD_AUTO && simd != level) return NULL;
-    return (*table_at(level))[dtype][(int)op >= REDUCE_KERNEL_COUNT ? WEFT_SUM : op];
+    return (*table_at(level))[canonical][dtype][(int)op >= REDUCE_KERNEL_COUNT ? WEFT_SUM : op];
+}
+
+reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd)
+{
+    return lookup(false, dtype, op, simd);
 }
 
 reduce_function reduce_lookup(weft_dtype dtype, weft_op op)
 {
-    return reduce_lookup_at(dtype, op, widest_level(config_get()->simd));
+    return lookup(false, dtype, op, widest_level(config_get()->simd));
+}
+
+reduce_function reduce_lookup_canonical_at(weft_dtype dtype, weft_op op, int simd)
+{
+    return lookup(true, dtype, op, simd);
+}
+
+reduce_function reduce_lookup_canonical(weft_dtype dtype, weft_op op)
+{
+    return lookup(true, dtype, op, widest_level(config_get()->simd));
+}
+
+size_t reduce_partial_bytes(weft_dtype dtype, weft_op op)
+{
+    switch (dtype) {
+    case WEFT_FLOAT16:
+    case WEFT_BFLOAT16:
+    case WEFT_FLOAT8_E4M3:
+    case WEFT_FLOAT8_E5M2:
+        return op == WEFT_MIN || op == WEFT_MAX ? weft_dtype_size(dtype) : sizeof(float);
+    default:
+        return weft_dtype_size(dtype);
+    }
 }
 
 const char *reduce_simd_name(void)

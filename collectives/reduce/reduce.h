@@ -14,8 +14,8 @@
  *   - min and max return a NaN if any contribution is one, and hold -0 to be less than +0;
  *   - integer sums and products wrap in their type; an average divides the wrapped sum, truncating towards zero;
  *   - a float average is a true division by the divisor, not a product with its reciprocal;
- *   - a scale multiplies its source in the type that is combined, to which it is rounded first, and the product is rounded
- *     before it is added; 1 leaves a source as it is.
+ *   - a scale multiplies its source in the type that is combined, to which it is rounded first, and the product is
+ * rounded before it is added; 1 leaves a source as it is.
  */
 #ifndef COLLECTIVES_REDUCE_H
 #define COLLECTIVES_REDUCE_H
@@ -35,6 +35,10 @@ struct reduce_call {
     /* Premultiplied sum: a factor for each source, for an integer type one of its integers. NULL: none. No other
      * operation reads it. */
     const double *scales;
+    /* Canonical kernels alone read these. Which sources are partial results, of reduce_partial_bytes() an element, and
+     * not scaled; NULL: none. And whether the result is to be one: then it is neither rounded nor divided. */
+    const bool *partial_sources;
+    bool partial_result;
 };
 
 /* Bytes are written, and visible to other cores in program order, when the call returns. Thread: any. */
@@ -48,6 +52,22 @@ typedef void (*reduce_function)(const struct reduce_call *call);
 reduce_function reduce_lookup(weft_dtype dtype, weft_op op);
 /* The same at a given level of enum config_simd, or NULL if this processor lacks it: for tests and benchmarks. */
 reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd);
+
+/*
+ * The canonical order: the sources are the leaves of a binary tree, and the tree over the sources from lo up to hi
+ * joins that over [lo, m) on the left with that over [m, hi) on the right, where m - lo is the largest power of two
+ * below hi - lo. So a source may be replaced by the partial result of a block of sources, provided that all blocks but
+ * the last are of one size, which is a power of two: the tree over the blocks joins what the tree over their sources
+ * joins. In 16- and 8-bit floats the whole tree is in float32, and rounded once, at its root.
+ */
+reduce_function reduce_lookup_canonical(weft_dtype dtype, weft_op op);
+reduce_function reduce_lookup_canonical_at(weft_dtype dtype, weft_op op, int simd);
+/*
+ * Bytes of an element of a partial result, which holds what rounding would lose: 4 for 16- and 8-bit floats, which are
+ * combined in float32, but where the result is one of the contributions (minimum, maximum); else those of the type.
+ */
+size_t reduce_partial_bytes(weft_dtype dtype, weft_op op);
+
 /* "avx512", "avx2" or "portable": what reduce_lookup() chooses. Thread: any. */
 const char *reduce_simd_name(void);
 #endif

@@ -8,10 +8,10 @@
 
 #include "collectives/reduce/reduce.h"
 
-/* Indexed by [weft_dtype][weft_op]. An average is a sum with a divisor and a premultiplied sum one with scales, so they
- * have no kernels of their own. */
+/* Indexed by [canonical][weft_dtype][weft_op]. An average is a sum with a divisor and a premultiplied sum one with
+ * scales, so they have no kernels of their own. */
 enum { REDUCE_KERNEL_COUNT = WEFT_AVG };
-typedef const reduce_function reduce_table[WEFT_DTYPE_COUNT][REDUCE_KERNEL_COUNT];
+typedef const reduce_function reduce_table[2][WEFT_DTYPE_COUNT][REDUCE_KERNEL_COUNT];
 
 extern reduce_table reduce_table_portable;
 #ifdef __x86_64__
