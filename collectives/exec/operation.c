@@ -319,24 +319,40 @@ static void step_combine(const struct operation *operation, const struct plan_st
     operation->combine(&call);
 }
 
-/* Announce one operand's slot: given back to the peer it came from, or full at the peer it went to. */
-static void stream_notify(struct stream *stream, uint32_t check, bool credit, const void *source, uint32_t bytes,
-                          uint16_t path_hint)
+/*
+ * Give a slot back to the peer that filled it. Nobody but a peer that sends much, or wants to know that everything was
+ * taken, waits for that, so it may stay behind for company: the next message this way. But not for half of the slots.
+ */
+static void stream_give_back(struct stream *stream, bool awaited, uint16_t path_hint)
+{
+    const uint32_t depth = stream->peer->engine->config.slot_depth;
+    const bool lazy = !awaited && stream->position % (depth / 2) != 0;
+    const struct put put = {
+        .flags = lazy ? PUT_NOTIFY | PUT_LAZY : PUT_NOTIFY,
+        .path_hint = path_hint,
+        .tag = TAG_CREDIT | stream->channel << TAG_CHANNEL_SHIFT,
+    };
+    stream->arrived &= ~(UINT64_C(1) << stream->position % depth);
+    stream->position++;
+    peer_put(stream->peer, &put);
+}
+
+/* Announce a slot that is full at the peer, or that this put fills: from @p source, or from staging if that is NULL. */
+static void stream_announce(struct stream *stream, uint32_t check, const void *source, uint32_t bytes,
+                            uint16_t path_hint)
 {
     struct peer *peer = stream->peer;
     const struct engine_config *config = &peer->engine->config;
     uint32_t place = (uint32_t)(stream->position % config->slot_depth);
-    struct put put = {.flags = PUT_NOTIFY, .path_hint = path_hint, .tag = stream->channel << TAG_CHANNEL_SHIFT};
-    if (credit) {
-        put.tag |= TAG_CREDIT;
-        stream->arrived &= ~(UINT64_C(1) << place);
-    } else {
-        put.tag |= place << TAG_SLOT_SHIFT | check;
-        put.remote_offset = slot_offset(config, stream->channel, stream->position);
-        if (!peer->mapped) {
-            put.source = source ? source : peer->staging + put.remote_offset;
-            put.bytes = bytes;
-        }
+    struct put put = {
+        .flags = PUT_NOTIFY,
+        .path_hint = path_hint,
+        .tag = stream->channel << TAG_CHANNEL_SHIFT | place << TAG_SLOT_SHIFT | check,
+        .remote_offset = slot_offset(config, stream->channel, stream->position),
+    };
+    if (!peer->mapped) {
+        put.source = source ? source : peer->staging + put.remote_offset;
+        put.bytes = bytes;
     }
     stream->position++;
     peer_put(peer, &put);
@@ -348,9 +364,13 @@ static void step_notify(const struct operation *operation, const struct plan_tra
     struct stream *const *streams = operation->binding->streams + step->first_operand;
     uint32_t bytes = (uint32_t)((piece->range.end - piece->range.begin) * operation->element_bytes);
     const void *source = departure == PLAN_NONE ? NULL : operand_address(operation, departure, piece);
-    for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++)
-        if (streams[i])
-            stream_notify(streams[i], piece->check, i < step->source_count, source, bytes, track->path_hint);
+    for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
+        if (!streams[i]) continue;
+        if (i < step->source_count)
+            stream_give_back(streams[i], operation->call.acknowledged, track->path_hint);
+        else
+            stream_announce(streams[i], piece->check, source, bytes, track->path_hint);
+    }
 }
 
 /* What the step that the track is at works on now. */

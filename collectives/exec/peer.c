@@ -118,8 +118,11 @@ void peer_put(struct peer *peer, const struct put *put)
     struct put sent = *put;
     if (!peer->mapped) {
         /* An operation is not complete before all has left, so until then somebody polls. */
-        sent.flags |= PUT_LOCAL_DONE | PUT_MORE;
-        peer->leaving_count++;
+        sent.flags |= PUT_MORE;
+        if (!(put->flags & PUT_LAZY)) {
+            sent.flags |= PUT_LOCAL_DONE;
+            peer->leaving_count++;
+        }
     }
     if (peer->refused_count == 0 && connection_put(peer->connection, &sent, 1) == 1) return;
     uint32_t capacity = refused_capacity(&peer->engine->config);

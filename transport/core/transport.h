@@ -46,6 +46,7 @@ enum put_flags {
     PUT_NOTIFY = 1,     /* the peer gets EVENT_ARRIVED with the tag */
     PUT_LOCAL_DONE = 2, /* this side gets EVENT_LOCAL_DONE with the tag once `source` may be changed again */
     PUT_MORE = 4,       /* may wait for the next poll(), to leave together with what is put until then */
+    PUT_LAZY = 8,       /* may wait for longer: for anything else on its path, arm(), or polls that find nothing */
 };
 
 struct put {

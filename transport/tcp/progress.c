@@ -11,6 +11,8 @@
 #define DIRECT_LANES 2u
 #define WAIT_EVENTS 64
 #define LOOK_INTERVAL_NS NS_PER_S
+/* Who has polled in vain for so long, about 10 us, has the time to send what could wait. */
+#define LAZY_POLLS 32u
 
 weft_status tcp_lane_watch(struct tcp_lane *lane)
 {
@@ -86,14 +88,14 @@ static void take_edges(struct tcp_endpoint *endpoint)
     } while (count == WAIT_EVENTS);
 }
 
-static void flush_all(struct tcp_endpoint *endpoint, bool blocked_too)
+static void flush_all(struct tcp_endpoint *endpoint, bool blocked_too, bool lazy_too)
 {
     struct tcp_lane *lane = TAILQ_FIRST(&endpoint->sending);
 
     while (lane) {
         /* A flush takes no lane off the list but its own, or, when it fails, all of its connection: begin anew. */
         struct tcp_lane *next = TAILQ_NEXT(lane, sending_link);
-        if (blocked_too || !lane->blocked) {
+        if ((blocked_too || !lane->blocked) && (lazy_too || !lane->lazy)) {
             const bool healthy = lane->connection->state == TCP_CONNECTED;
             tcp_lane_flush(lane);
             if (healthy && lane->connection->state != TCP_CONNECTED) next = TAILQ_FIRST(&endpoint->sending);
@@ -199,9 +201,11 @@ size_t tcp_poll(struct endpoint *base, struct event *events, size_t max, uint64_
     } else {
         take_edges(endpoint);
     }
-    flush_all(endpoint, direct);
+    flush_all(endpoint, direct, endpoint->fruitless_polls >= LAZY_POLLS);
     size_t count = attend_all(endpoint, events, max);
-    return count + receive_all(endpoint, events + count, max - count);
+    count += receive_all(endpoint, events + count, max - count);
+    endpoint->fruitless_polls = count ? 0 : endpoint->fruitless_polls + 1;
+    return count;
 }
 
 weft_status tcp_arm(struct endpoint *base, int *fd)
@@ -210,7 +214,7 @@ weft_status tcp_arm(struct endpoint *base, int *fd)
 
     /* Edges of what poll() has read directly since. Those that come from here on make the descriptor readable. */
     take_edges(endpoint);
-    flush_all(endpoint, false);
+    flush_all(endpoint, false, true);
     if (!TAILQ_EMPTY(&endpoint->attention) || !TAILQ_EMPTY(&endpoint->ready)) return WEFT_AGAIN;
     *fd = endpoint->epoll;
     return WEFT_OK;

@@ -109,6 +109,7 @@ void tcp_lane_flush(struct tcp_lane *lane)
 {
     bool more = lane->head != lane->tail;
 
+    lane->lazy = false; /* of a frame that the kernel takes in part the rest is urgent */
     while (more) {
         const ssize_t sent = send_some(lane, &more);
         if (sent >= 0) {
@@ -150,8 +151,9 @@ void tcp_connection_check_room(struct tcp_connection *connection)
     }
 }
 
-static void enqueue(struct tcp_lane *lane, const struct tcp_output *output)
+static void enqueue(struct tcp_lane *lane, const struct tcp_output *output, bool lazy)
 {
+    lane->lazy = lazy && (lane->lazy || lane->head == lane->tail);
     lane->queue[lane->tail++ % TCP_QUEUE_ENTRIES] = *output;
     lane->queued_bytes += TCP_FRAME_BYTES + (uint64_t)output->frame.bytes;
 }
@@ -159,7 +161,7 @@ static void enqueue(struct tcp_lane *lane, const struct tcp_output *output)
 bool tcp_lane_send_control(struct tcp_lane *lane, enum tcp_frame_kind kind)
 {
     if (lane->tail - lane->head == TCP_QUEUE_ENTRIES) return false;
-    enqueue(lane, &(struct tcp_output){.frame = {.kind = (uint8_t)kind}});
+    enqueue(lane, &(struct tcp_output){.frame = {.kind = (uint8_t)kind}}, false);
     return true;
 }
 
@@ -183,13 +185,14 @@ static bool put_one(struct tcp_connection *connection, struct tcp_lane *lane, co
         return false;
     }
     connection->done_reserved += local_done;
-    enqueue(lane, &(struct tcp_output){.frame = {.kind = TCP_FRAME_PUT,
-                                                 .flags = put->flags & PUT_NOTIFY ? TCP_FRAME_NOTIFY : 0,
-                                                 .bytes = put->bytes,
-                                                 .tag = put->tag,
-                                                 .offset = put->remote_offset},
-                                       .source = put->source,
-                                       .local_done = local_done});
+    const struct tcp_output output = {.frame = {.kind = TCP_FRAME_PUT,
+                                                .flags = put->flags & PUT_NOTIFY ? TCP_FRAME_NOTIFY : 0,
+                                                .bytes = put->bytes,
+                                                .tag = put->tag,
+                                                .offset = put->remote_offset},
+                                      .source = put->source,
+                                      .local_done = local_done};
+    enqueue(lane, &output, put->flags & PUT_LAZY);
     return true;
 }
 
@@ -204,7 +207,7 @@ size_t tcp_put(struct connection *base, const struct put *puts, size_t count)
         const uint32_t lane = puts[accepted].path_hint % connection->lane_count;
         if (!put_one(connection, &connection->lanes[lane], &puts[accepted])) break;
         touched |= UINT32_C(1) << lane;
-        if (!(puts[accepted].flags & PUT_MORE)) urgent |= UINT32_C(1) << lane;
+        if (!(puts[accepted].flags & (PUT_MORE | PUT_LAZY))) urgent |= UINT32_C(1) << lane;
         accepted++;
     }
     for (; touched; touched &= touched - 1) {

@@ -51,6 +51,7 @@ struct tcp_lane {
     bool sending;  /* in the endpoint's list of lanes with output */
     bool blocked;  /* the kernel took less than it was offered */
     bool refused;  /* put() has refused for want of room in the queue */
+    bool lazy;     /* all that is in the queue may wait for company */
     bool in_frame; /* `frame` has not been received wholly, or its notification not been given */
     TAILQ_ENTRY(tcp_lane) watched_link, ready_link, sending_link;
 
@@ -112,6 +113,7 @@ struct tcp_endpoint {
     uint64_t now_ns, looked_at_ns;
     uint32_t attempts; /* made to connect, as the dialling side */
     uint32_t watched_count;
+    uint32_t fruitless_polls; /* since the last event */
     struct tcp_lane_list watched, ready, sending;
     struct tcp_connection_list attention;
     struct tcp_closing *closing;
