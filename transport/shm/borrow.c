@@ -72,7 +72,8 @@ static const struct shm_borrowed *borrowed_find(struct shm_connection *connectio
 
     /* The lender has told of it before it told of the loan, but by another way: what it said may still lie there. */
     while (share->number != loan->share && connection->state == SHM_CONNECTED && shm_socket_look(connection)) continue;
-    if (share->number != loan->share || loan->address < share->address) return NULL;
+    if (connection->state != SHM_CONNECTED || share->number != loan->share || loan->address < share->address)
+        return NULL;
     const uint64_t offset = loan->address - share->address;
     return offset <= share->bytes && bytes <= share->bytes - offset ? share : NULL;
 }

@@ -205,16 +205,17 @@ bool shm_lend(struct connection *base, const void *address, size_t bytes, struct
 {
     struct shm_connection *connection = shm_connection_of(base);
     struct shm_endpoint *endpoint = shm_endpoint_of(base->endpoint);
+    const struct shm_range *range = NULL;
 
     if (connection->state != SHM_CONNECTED) return false;
-    *loan = (struct loan){.address = (uintptr_t)address};
-    if (connection->peer_reach == SHM_REACH_DIRECTLY) return true;
-    shm_shares_sync(endpoint);
-    const struct shm_range *range = range_find(&endpoint->shares.copy, (uintptr_t)address, bytes);
-    if (range &&
-        (connection->told[range->number % SHM_SHARES] == range->number || share_tell(connection, range->number))) {
-        loan->share = range->number;
-        return true;
+    if (connection->peer_reach != SHM_REACH_DIRECTLY) {
+        shm_shares_sync(endpoint);
+        range = range_find(&endpoint->shares.copy, (uintptr_t)address, bytes);
+        if (range && connection->told[range->number % SHM_SHARES] != range->number &&
+            !share_tell(connection, range->number))
+            range = NULL;
+        if (!range && connection->peer_reach != SHM_REACH_COPYING) return false;
     }
-    return connection->peer_reach == SHM_REACH_COPYING;
+    *loan = (struct loan){.address = (uintptr_t)address, .share = range ? range->number : 0};
+    return true;
 }

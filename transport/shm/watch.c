@@ -104,11 +104,12 @@ static const char *message_take(struct shm_connection *connection, const struct 
         connection->attention = true;
         return NULL;
     case SHM_SHARE:
-        defect = shm_share_take(connection, message, connection->received_memory);
+        if (connection->state == SHM_CONNECTED)
+            defect = shm_share_take(connection, message, connection->received_memory);
         received_memory_close(connection); /* the mapping holds the memory now */
         return defect;
     case SHM_UNSHARE:
-        return shm_share_drop(connection, message->share);
+        return connection->state == SHM_CONNECTED ? shm_share_drop(connection, message->share) : NULL;
     default:
         return "says what means nothing";
     }
