@@ -218,6 +218,24 @@ static void nics_without_a_link_reach_each_other_over_the_network_that_is_not_sh
     weft_topology_destroy(topology);
 }
 
+static void nics_of_a_single_host_lead_nowhere(void **state)
+{
+    (void)state;
+    weft_topology *topology = topology_new();
+    struct box box = box_add(topology, "a", 2, false);
+    uint32_t far = add(topology, NODE_PCI_BRIDGE, box.package, "1"), gpu = add(topology, NODE_GPU, far, "2");
+    uint32_t nic = add(topology, NODE_NIC, far, "2");
+    join(topology, LINK_PCI, far, gpu, 24e9);
+    join(topology, LINK_PCI, far, nic, 24e9);
+    join(topology, LINK_PCI, box.package, far, 1e9); /* slow enough for a way over the NICs to tempt */
+    seal(topology);
+    struct routes routes = find(topology, &(struct route_request){box.gpus[0], gpu, 0}, 1);
+    for (uint32_t i = 0; i < routes.spans[0].count; i++)
+        assert_true(routes.links[routes.spans[0].first + i] < ROUTE_LINK(topology->link_count, false));
+    routes_free(&routes);
+    weft_topology_destroy(topology);
+}
+
 /* Three NVSwitches, the last of which joins one GPU less; and two NVLinks side by side between GPUs, written both ways.
  */
 static void nvlinks_that_are_used_as_one_have_one_lead_and_their_sum(void **state)
@@ -279,6 +297,7 @@ int main(void)
         cmocka_unit_test(hosts_are_ends_too),
         cmocka_unit_test(equal_ways_over_the_fabric_are_spread_and_always_the_same),
         cmocka_unit_test(nics_without_a_link_reach_each_other_over_the_network_that_is_not_shown),
+        cmocka_unit_test(nics_of_a_single_host_lead_nowhere),
         cmocka_unit_test(nvlinks_that_are_used_as_one_have_one_lead_and_their_sum),
         cmocka_unit_test(ends_that_nothing_joins_are_named),
     };

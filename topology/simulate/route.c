@@ -63,15 +63,14 @@ static uint64_t link_cost_ps(const struct finder *finder, const struct cost_mode
     return ps < 1 ? 1 : ps > 1e15 ? UINT64_C(1000000000000000) : (uint64_t)ps;
 }
 
-/* Does the NIC lead into a network that is not shown? */
-static bool is_unseen_port(const weft_topology *topology, uint32_t node)
+/* Are there several hosts with NICs, and nothing of the network that has to join them? */
+static bool is_network_unseen(const weft_topology *topology)
 {
-    if (topology->nodes[node].kind != NODE_NIC) return false;
-    uint32_t count;
-    const uint32_t *links = topology_links_of(topology, node, &count);
-    for (uint32_t i = 0; i < count; i++)
-        if (topology->links[links[i]].kind == LINK_NETWORK) return false;
-    return true;
+    uint32_t hosts = 0;
+    for (uint32_t i = 0; i < topology->link_count; i++)
+        if (topology->links[i].kind == LINK_NETWORK) return false;
+    for (uint32_t i = 0; i < topology->node_count; i++) hosts += topology->nodes[i].kind == NODE_HOST;
+    return hosts > 1;
 }
 
 static bool is_fabric(const struct topology_node *node)
@@ -153,9 +152,10 @@ static bool finder_open(struct finder *finder, const weft_topology *topology, co
     if (!router->costs || !router->fabric_index || !router->fabric_nodes || !router->domain || !router->inside_cost ||
         !router->inside_via || !router->seen || !router->end_of || !finder->first_hop)
         return false;
+    bool network_unseen = is_network_unseen(topology);
     for (uint32_t i = 0; i < route_link_count(topology); i++) {
-        bool unseen = i / 2 >= topology->link_count;
-        bool open = !unseen || is_unseen_port(topology, i / 2 - topology->link_count);
+        bool open = i / 2 < topology->link_count ||
+                    (network_unseen && topology->nodes[i / 2 - topology->link_count].kind == NODE_NIC);
         router->costs[i] = open ? link_cost_ps(finder, figures, i) : COST_CLOSED;
     }
     domains_find(router);

@@ -19,8 +19,8 @@
 #define ROUTE_LINK(link, reverse) (2 * (link) + ((reverse) ? 1u : 0u))
 
 /*
- * A NIC's port into a network of which the topology shows nothing: where there are several hosts, a NIC without a
- * NETWORK link reaches all other such NICs, as through one switch that is never the bottleneck.
+ * A NIC's port into a network of which the topology shows nothing: where there are several hosts and no NETWORK link at
+ * all, every NIC reaches every other, as through one switch that is never the bottleneck.
  */
 #define ROUTE_UNSEEN(topology, nic, inwards) ROUTE_LINK((topology)->link_count + (nic), inwards)
 /* Numbers of route links are below this; what one lets through, in bytes per second; its kind. */
