@@ -101,36 +101,42 @@ static void parents_fill(const struct search_result *search, const struct search
     }
 }
 
-static void forest_fill(const struct search_result *search, const struct search_forest *forest, uint32_t count,
+/* The first of all trees that differ in nothing but the links they take, turned to every host that it stands for. */
+static void forest_fill(const struct search_result *search, const struct search_forest *forest, uint32_t turns,
                         const uint32_t *weights, struct arrangement *made)
 {
-    uint32_t n = search->rank_count;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct search_tree *tree = &forest->trees[i % forest->tree_count];
-        uint32_t places = i / forest->tree_count, *down = made->numbers + 2 * (size_t)i * n, *up = down + n;
-        if (tree->edges) parents_fill(search, tree->edges, tree->edge_count, places, down);
-        if (tree->reduce_edges) parents_fill(search, tree->reduce_edges, tree->edge_count, places, up);
-        made->trees[i] = (weft_plan_tree){.root = places ? search_rotate(search, tree->root, places) : tree->root,
-                                          .parents = tree->edges ? down : up,
-                                          .reduce_parents = tree->reduce_edges ? up : NULL,
-                                          .weight = weights[i]};
-    }
+    uint32_t n = search->rank_count, at = 0;
+    for (uint32_t places = 0; places < turns; places++)
+        for (uint32_t i = 0; i < forest->tree_count; i++) {
+            const struct search_tree *tree = &forest->trees[i];
+            uint32_t *down = made->numbers + 2 * (size_t)at * n, *up = down + n;
+            if (forest->same_as[i] != i) continue;
+            if (tree->edges) parents_fill(search, tree->edges, tree->edge_count, places, down);
+            if (tree->reduce_edges) parents_fill(search, tree->reduce_edges, tree->edge_count, places, up);
+            made->trees[at] = (weft_plan_tree){.root = places ? search_rotate(search, tree->root, places) : tree->root,
+                                               .parents = tree->edges ? down : up,
+                                               .reduce_parents = tree->reduce_edges ? up : NULL,
+                                               .weight = weights[at % forest->different_count]};
+            at++;
+        }
 }
 
 static weft_status forest_make(const struct search_result *search, const struct search_forest *forest,
                                struct arrangement *made)
 {
     uint32_t turns = forest->rotated ? search->hosts.host_count : 1, n = search->rank_count;
-    uint64_t count = (uint64_t)forest->tree_count * turns;
+    uint32_t different = forest->different_count, filled = 0;
+    uint64_t count = (uint64_t)different * turns;
     if (count == 0) return WEFT_UNSUPPORTED;
     if (count * n > ARRANGEMENT_NUMBERS_MAX / 2) return WEFT_RESOURCE_LIMIT;
-    struct rational *bandwidths = calloc(count, sizeof *bandwidths);
-    uint32_t *weights = calloc(count, sizeof *weights);
+    struct rational *bandwidths = calloc(different, sizeof *bandwidths);
+    uint32_t *weights = calloc(different, sizeof *weights);
     weft_status status = WEFT_OUT_OF_MEMORY;
     if (bandwidths && weights && arrangement_open(made, 0, (uint32_t)count, 2 * count * n)) {
-        for (uint32_t i = 0; i < count; i++) bandwidths[i] = forest->trees[i % forest->tree_count].bandwidth;
-        weights_find(bandwidths, (uint32_t)count, weights);
-        forest_fill(search, forest, (uint32_t)count, weights, made);
+        for (uint32_t i = 0; i < forest->tree_count; i++)
+            if (forest->same_as[i] == i) bandwidths[filled++] = search_same_bandwidth(forest, i);
+        weights_find(bandwidths, different, weights);
+        forest_fill(search, forest, turns, weights, made);
         made->algbw = rational_valid(forest->algbw) ? rational_value(forest->algbw) : 0;
         status = WEFT_OK;
     }

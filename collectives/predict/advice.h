@@ -20,6 +20,7 @@ struct candidate {
     double ideal_algbw;           /* latency left aside, as the search found it; 0: not known */
     struct prediction prediction; /* all zeros unless `predicted` */
     bool predicted;
+    uint32_t kept, found; /* rings or trees (or: trees of each root) that fit into a plan's channels; 0: all of them */
     char refusal[256];
 };
 

@@ -96,7 +96,7 @@ static void edges_json(const struct advice *advice, struct text *text, const cha
 static uint32_t turns_listed(const struct advice *advice, const struct search_forest *forest)
 {
     uint64_t hosts = forest->rotated ? advice->search->hosts.host_count : 1;
-    return hosts * forest->tree_count * advice->rank_count <= LISTED_EDGES_MAX ? (uint32_t)hosts : 1;
+    return hosts * forest->different_count * advice->rank_count <= LISTED_EDGES_MAX ? (uint32_t)hosts : 1;
 }
 
 static void trees_json(const struct advice *advice, const struct search_forest *forest, struct text *text)
@@ -105,12 +105,13 @@ static void trees_json(const struct advice *advice, const struct search_forest *
     for (uint32_t places = 0; places < turns; places++) {
         for (uint32_t i = 0; i < forest->tree_count; i++) {
             const struct search_tree *tree = &forest->trees[i];
+            if (forest->same_as[i] != i) continue;
             json_object_begin(text, NULL);
             json_unsigned(text, "root", turned(advice, tree->root, places));
             edges_json(advice, text, "edges", tree->edges ? tree->edges : tree->reduce_edges, tree->edge_count, places);
             if (!is_mirror(tree))
                 edges_json(advice, text, "reduce_edges", tree->reduce_edges, tree->edge_count, places);
-            json_number(text, "gbps", scaled(advice, tree->bandwidth));
+            json_number(text, "gbps", scaled(advice, search_same_bandwidth(forest, i)));
             json_object_end(text);
         }
     }
@@ -134,6 +135,10 @@ void advice_candidates_json(const struct advice *advice, struct text *text)
         if (candidate->ideal_algbw > 0)
             json_number(text, "ideal_algbw_gbps",
                         candidate->ideal_algbw / (advice->search && advice->search->unit_is_link ? 1 : GB));
+        if (candidate->kept) {
+            json_unsigned(text, "kept", candidate->kept);
+            json_unsigned(text, "found", candidate->found);
+        }
         if (candidate->refusal[0]) json_string(text, "refusal", candidate->refusal);
         json_bool(text, "chosen", i == advice->chosen);
         json_object_end(text);
@@ -249,18 +254,20 @@ static void trees_text(const struct advice *advice, struct text *text)
         text_add(text, "trees: none\n");
         return;
     }
-    text_add(text, "%u tree%s%s, %s, algbw %.6g %s\n", forest->tree_count, forest->tree_count == 1 ? "" : "s",
+    text_add(text, "%u tree%s%s, %s, algbw %.6g %s\n", forest->different_count, forest->different_count == 1 ? "" : "s",
              forest->rotated ? " for each host" : "", forest->method ? forest->method : "packed",
              scaled(advice, forest->algbw), unit_of(advice));
-    for (uint32_t i = 0; i < forest->tree_count && i < NAMES_SHOWN; i++) {
+    for (uint32_t i = 0, shown = 0; i < forest->tree_count && shown < NAMES_SHOWN; i++) {
         const struct search_tree *tree = &forest->trees[i];
         const struct search_edge *edges = tree->edges ? tree->edges : tree->reduce_edges;
-        text_add(text, "  %.6g: root %u;", scaled(advice, tree->bandwidth), tree->root);
+        if (forest->same_as[i] != i) continue;
+        text_add(text, "  %.6g: root %u;", scaled(advice, search_same_bandwidth(forest, i)), tree->root);
         for (uint32_t k = 0; k < tree->edge_count && k < 32; k++)
             text_add(text, " %u-%u", edges[k].parent, edges[k].child);
         text_add(text, tree->edge_count > 32 ? " ...\n" : "\n");
+        shown++;
     }
-    if (forest->tree_count > NAMES_SHOWN) text_add(text, "  ... (all of them with --json)\n");
+    if (forest->different_count > NAMES_SHOWN) text_add(text, "  ... (all of them with --json)\n");
 }
 
 static void bound_text(const struct advice *advice, struct text *text)
@@ -285,6 +292,10 @@ static void bound_text(const struct advice *advice, struct text *text)
 /* By how much it lost, and to what. */
 static void loss_text(const struct advice *advice, const struct prediction *prediction, double times, struct text *text)
 {
+    if (times < 1.0005) {
+        text_add(text, "  as fast\n");
+        return;
+    }
     text_add(text, "  %.3g times as long: ", times);
     if (prediction->path_latency_s > prediction->seconds / 2) {
         text_add(text, "mostly latency, one message after the other\n");
@@ -293,7 +304,7 @@ static void loss_text(const struct advice *advice, const struct prediction *pred
         advice_link_name(advice->topology, prediction->loads[0].link, name);
         text_add(text, "full is %s\n", name);
     } else {
-        text_add(text, "it moves more, or waits for more\n");
+        text_add(text, "it waits more: no link is busy all the time\n");
     }
 }
 
@@ -313,6 +324,9 @@ void advice_candidates_text(const struct advice *advice, struct text *text)
             text_add(text, "  chosen\n");
         else
             loss_text(advice, prediction, prediction->seconds / best, text);
+        if (candidate->kept)
+            text_add(text, "    of up to %u for each root, or in all, the %u heaviest: more do not fit into a plan\n",
+                     candidate->found, candidate->kept);
     }
 }
 

@@ -52,7 +52,8 @@ static void compare_with_capacities(const struct loads *loads, const double *cla
     for (uint32_t i = 0; i < 2 * loads->topology->link_count; i++) {
         const struct topology_link *link = &loads->topology->links[i / 2];
         struct figure figure = i % 2 ? link->reverse_bandwidth : link->bandwidth;
-        uint64_t capacity = figure.source == FIGURE_UNKNOWN ? 1 : (uint64_t)llround(figure.value);
+        uint64_t links = link->count ? link->count : 1;
+        uint64_t capacity = figure.source == FIGURE_UNKNOWN ? links : (uint64_t)llround(figure.value);
         if (rational_compare(loads->load[i], rational_make(capacity, 1)) > 0)
             fail_msg("link %u carries %.9g of %.9g", i / 2, rational_value(loads->load[i]), (double)capacity);
         if (claimed) assert_true(fabs(claimed[i] - rational_value(loads->load[i])) <= 1e-9 * (double)capacity);
@@ -111,6 +112,37 @@ static void check_forest(struct loads *loads, const struct search_forest *forest
         assert_true(rational_compare(forest->algbw, result->bound.algbw) <= 0);
 }
 
+static uint32_t parent_of(const struct search_edge *edges, uint32_t count, uint32_t child)
+{
+    for (uint32_t i = 0; edges && i < count; i++)
+        if (edges[i].child == child) return edges[i].parent;
+    return TOPOLOGY_NONE;
+}
+
+/* Trees that are called the same have the same edges, in any order; bandwidths of the different ones add up to all. */
+static void check_same_trees(const struct search_result *result, const struct search_forest *forest)
+{
+    uint32_t different = 0;
+    double sum = 0;
+    for (uint32_t i = 0; i < forest->tree_count; i++) {
+        const struct search_tree *tree = &forest->trees[i], *first = &forest->trees[forest->same_as[i]];
+        assert_true(forest->same_as[i] <= i);
+        assert_int_equal(forest->same_as[forest->same_as[i]], forest->same_as[i]);
+        assert_int_equal(tree->root, first->root);
+        for (uint32_t rank = 0; rank < result->rank_count; rank++) {
+            assert_int_equal(parent_of(tree->edges, tree->edge_count, rank),
+                             parent_of(first->edges, tree->edge_count, rank));
+            assert_int_equal(parent_of(tree->reduce_edges, tree->edge_count, rank),
+                             parent_of(first->reduce_edges, tree->edge_count, rank));
+        }
+        if (first != tree) continue;
+        different++;
+        sum += rational_value(search_same_bandwidth(forest, i));
+    }
+    assert_int_equal(different, forest->different_count);
+    if (forest->tree_count && !forest->rotated) assert_true(fabs(sum / rational_value(forest->algbw) - 1) < 1e-6);
+}
+
 static void check_rings(struct loads *loads, const struct search_rings *rings)
 {
     uint32_t ranks = loads->result->rank_count;
@@ -143,6 +175,7 @@ void check_result(const weft_topology *topology, const struct search_result *res
     assert_non_null(loads.load);
     assert_false(result->forest.rotated); /* rotated routes are not listed: see search_hosts.c */
     check_forest(&loads, &result->forest, result->forest_load);
+    check_same_trees(result, &result->forest);
     if (result->collective == SEARCH_ALL_REDUCE) check_forest(&loads, &result->two_phase, NULL);
     check_rings(&loads, &result->rings);
     check_rings(&loads, &result->fractional_rings);

@@ -52,6 +52,42 @@ static void trees_reach_the_bound_of_known_machines(void **state)
     expect_trees(machine_boxes(&box), 1);
 }
 
+/* A tree over one switch of several is the same tree over another: ranks see eight of them, one from each. */
+static void trees_over_parallel_switches_are_one(void **state)
+{
+    (void)state;
+    weft_topology *topology = topology_new();
+    uint32_t host = machine_add(topology, NODE_HOST, TOPOLOGY_NONE, "box"), switches[4];
+    for (uint32_t i = 0; i < 4; i++) switches[i] = machine_add(topology, NODE_NVSWITCH, host, "switch%u", i);
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t gpu = machine_add(topology, NODE_GPU, host, "gpu%u", i);
+        for (uint32_t k = 0; k < 4; k++) machine_link(topology, LINK_NVLINK, gpu, switches[k], k % 3 ? 100e9 : 125e9);
+    }
+    struct search_result *result = search(machine_seal(topology), SEARCH_ALL_GATHER);
+    check_rational(result->forest.gap, 1, 1);
+    assert_int_equal(result->forest.different_count, 8);
+    topology_search_free(result);
+    weft_topology_destroy(topology);
+}
+
+/* Three GPUs in a triangle of 4, 2 and 2 links of which nobody knows the bandwidth. */
+static void bundled_links_without_a_figure_count_as_many(void **state)
+{
+    (void)state;
+    weft_topology *topology = topology_new();
+    uint32_t host = machine_add(topology, NODE_HOST, TOPOLOGY_NONE, "box"), gpus[3];
+    for (uint32_t i = 0; i < 3; i++) gpus[i] = machine_add(topology, NODE_GPU, host, "gpu%u", i);
+    for (uint32_t i = 0; i < 3; i++)
+        topology_add_link(topology,
+                          &(struct topology_link){
+                              .kind = LINK_NVLINK, .from = gpus[i], .to = gpus[(i + 1) % 3], .count = i == 0 ? 4 : 2});
+    struct search_result *result = search(machine_seal(topology), SEARCH_ALL_GATHER);
+    assert_true(result->unit_is_link);
+    check_rational(result->bound.algbw, 6, 1); /* GPU 2 has four in, and has to get two thirds of all */
+    topology_search_free(result);
+    weft_topology_destroy(topology);
+}
+
 static void expect_rings(weft_topology *topology, uint32_t count, struct rational bandwidth, struct rational fractional)
 {
     struct search_result *result = search(topology, SEARCH_ALL_GATHER);
@@ -247,6 +283,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trees_reach_the_bound_of_known_machines),
+        cmocka_unit_test(trees_over_parallel_switches_are_one),
+        cmocka_unit_test(bundled_links_without_a_figure_count_as_many),
         cmocka_unit_test(rings_are_as_many_as_known_machines_have),
         cmocka_unit_test(rings_pass_hosts_by_every_nic),
         cmocka_unit_test(trees_that_reduce_and_broadcast_beat_two_phases_where_ranks_differ),

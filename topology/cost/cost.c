@@ -30,7 +30,8 @@ bool cost_link_is_assumed(const struct topology_link *link, bool reverse)
 double cost_link_bandwidth(const struct cost_model_figures *figures, const struct topology_link *link, bool reverse)
 {
     struct figure own = reverse ? link->reverse_bandwidth : link->bandwidth;
-    return own.source == FIGURE_UNKNOWN ? figures->links[link->kind].bandwidth : own.value;
+    if (own.source != FIGURE_UNKNOWN) return own.value;
+    return figures->links[link->kind].bandwidth * (link->count ? link->count : 1);
 }
 
 double cost_port_bandwidth(const struct cost_model_figures *figures, const struct topology_node *nic)

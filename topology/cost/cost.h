@@ -20,7 +20,7 @@
 /* A link whose description does not say: how long a byte is under way, and how many of them pass a second each way. */
 struct link_cost {
     double latency_s;
-    double bandwidth; /* bytes per second */
+    double bandwidth; /* bytes per second, of a single link */
     const char *source;
 };
 
@@ -39,7 +39,7 @@ struct cost_model_figures {
 
 extern const struct cost_model_figures cost_figures_built_in;
 
-/* The link's own figure where it has one, else the kind's. */
+/* The link's own figure where it has one, else the kind's, for each of the links that it stands for. */
 double cost_link_bandwidth(const struct cost_model_figures *figures, const struct topology_link *link, bool reverse);
 double cost_link_latency(const struct cost_model_figures *figures, const struct topology_link *link);
 /* Of a NIC into a network that the topology does not show. */

@@ -185,8 +185,10 @@ static void add_direction(struct derivation *d, uint32_t index, bool reversed)
     struct figure figure = reversed ? link->reverse_bandwidth : link->bandwidth;
     if (from == to || d->role[from] == ROLE_ABSENT || d->role[to] == ROLE_ABSENT) return;
     if (figure.source != FIGURE_UNKNOWN && !(figure.value > 0)) return;
-    struct flow_sketch_arc arc = {
-        .hop = SEARCH_HOP(index, reversed), .capacity = arc_capacity(d, from, to, link, figure), .kind = link->kind};
+    struct flow_sketch_arc arc = {.hop = SEARCH_HOP(index, reversed),
+                                  .capacity = arc_capacity(d, from, to, link, figure),
+                                  .kind = link->kind,
+                                  .count = link->count ? link->count : 1};
     if (derive_joins_gpus(d->topology, link) || link->kind == LINK_NETWORK) {
         arc.from = sketch_node(d, from, true); /* leaving a NIC is on the way out, entering one on the way in */
         arc.to = sketch_node(d, to, false);
@@ -210,8 +212,10 @@ static void add_unseen_network(struct derivation *d)
     uint32_t network = 2 * d->topology->node_count;
     for (uint32_t node = 0; node < d->topology->node_count && d->unseen_network; node++) {
         if (d->role[node] != ROLE_NIC) continue;
-        struct flow_sketch_arc arc = {
-            .hop = SEARCH_HOP_UNSEEN, .capacity = whole(d->topology->nodes[node].port_bandwidth), .kind = LINK_NETWORK};
+        struct flow_sketch_arc arc = {.hop = SEARCH_HOP_UNSEEN,
+                                      .capacity = whole(d->topology->nodes[node].port_bandwidth),
+                                      .kind = LINK_NETWORK,
+                                      .count = 1};
         arc.from = WAY_OUT(node), arc.to = network;
         flow_sketch_add(&d->sketch, arc);
         arc.from = network, arc.to = WAY_IN(node);

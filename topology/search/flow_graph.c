@@ -116,17 +116,18 @@ static bool prune(struct flow_sketch *sketch)
 }
 
 /*
- * Links without a figure: every link counts 1 if none has one; else the smallest figure of the link's kind, or where
- * its kind has none the largest of all, which seldom binds.
+ * Links without a figure: every single link counts 1 if none has one; else the smallest figure of a single link of its
+ * kind, or where its kind has none the largest of all, which seldom binds. What stands for several counts so often.
  */
 static void assume_capacities(struct flow_sketch *sketch, struct search_flow_graph *graph, struct arena *arena)
 {
     int64_t smallest[LINK_KIND_COUNT] = {0}, largest = 0;
     for (uint32_t i = 0; i < sketch->arc_count; i++) {
         const struct flow_sketch_arc *arc = &sketch->arcs[i];
+        int64_t single = arc->capacity > 0 && arc->capacity < arc->count ? 1 : arc->capacity / arc->count;
         if (arc->capacity == 0) continue;
-        if (!smallest[arc->kind] || arc->capacity < smallest[arc->kind]) smallest[arc->kind] = arc->capacity;
-        if (arc->capacity > largest) largest = arc->capacity;
+        if (!smallest[arc->kind] || single < smallest[arc->kind]) smallest[arc->kind] = single;
+        if (single > largest) largest = single;
     }
     graph->unit_is_link = largest == 0;
     uint32_t assumed[LINK_KIND_COUNT] = {0};
@@ -134,18 +135,20 @@ static void assume_capacities(struct flow_sketch *sketch, struct search_flow_gra
         struct flow_sketch_arc *arc = &sketch->arcs[i];
         if (arc->capacity) continue;
         assumed[arc->kind]++;
-        arc->capacity = !largest ? 1 : smallest[arc->kind] ? smallest[arc->kind] : largest;
+        arc->capacity = (!largest ? 1 : smallest[arc->kind] ? smallest[arc->kind] : largest) * arc->count;
     }
     for (int kind = 0; kind < LINK_KIND_COUNT; kind++) {
         graph->assumed_links += assumed[kind];
         if (!assumed[kind] || !largest) continue;
-        flow_graph_note(graph, arena, "%u directions of %s links have no figure: taken as %s, %.6g GB/s", assumed[kind],
-                        topology_link_kind_name((enum link_kind)kind),
+        flow_graph_note(graph, arena, "%u directions of %s links have no figure: a link is taken as %s, %.6g GB/s",
+                        assumed[kind], topology_link_kind_name((enum link_kind)kind),
                         smallest[kind] ? "the slowest of their kind" : "the fastest of all",
                         (double)(smallest[kind] ? smallest[kind] : largest) / 1e9);
     }
     if (!largest && sketch->arc_count)
-        flow_graph_note(graph, arena, "no link has a figure: each counts 1, and bandwidths are in links");
+        flow_graph_note(graph, arena,
+                        "no link has a figure: each counts 1, bundled ones as many as they are, and bandwidths are in "
+                        "links");
 }
 
 /* Divide by the greatest common divisor; what is too large even then becomes coarser, rounded down. */

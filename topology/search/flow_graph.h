@@ -47,6 +47,7 @@ struct flow_sketch_arc {
     uint32_t from, to, hop;
     int64_t capacity; /* 0: not known */
     uint32_t kind;    /* enum link_kind */
+    uint32_t count;   /* equal links that it stands for, 1 or more */
 };
 
 struct flow_sketch {

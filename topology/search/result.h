@@ -32,6 +32,9 @@ weft_status result_find_bounds(struct search_context *context);
 /* trees.c, all_reduce.c: context->result->forest and two_phase. */
 weft_status result_find_forest(struct search_context *context);
 
+/* same_trees.c: which trees of a forest that is otherwise complete are the same to a plan. */
+void result_find_same_trees(struct search_context *context, struct search_forest *forest);
+
 /* rings.c: context->result->rings and fractional_rings. */
 weft_status result_find_rings(struct search_context *context);
 

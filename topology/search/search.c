@@ -116,7 +116,11 @@ static weft_status fill(struct search_context *context, struct diagnostic *diagn
     if (!status) status = result_find_bounds(context); /* plans start from them */
     if (!status && (parts & SEARCH_TREES)) status = result_find_forest(context);
     if (!status && (parts & SEARCH_RINGS)) status = result_find_rings(context);
-    if (!status) measure_loads(context);
+    if (!status) {
+        measure_loads(context);
+        result_find_same_trees(context, &result->forest);
+        result_find_same_trees(context, &result->two_phase);
+    }
     if (rational_valid(result->forest.gap) && result->forest.gap.numerator == result->forest.gap.denominator)
         result->bound.exact = true; /* a plan reaches it */
     if (context->failed) status = WEFT_OUT_OF_MEMORY;

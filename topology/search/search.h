@@ -109,6 +109,9 @@ struct search_forest {
     struct rational gap;   /* algbw / bound, at most 1; no number without a bound */
     bool rotated;
     const char *method; /* "spanning-tree packing", ... */
+    /* By tree: the first with the same root and the same edges, whatever links they take; to a plan they are one. */
+    const uint32_t *same_as;
+    uint32_t different_count; /* trees that are their own first */
 };
 
 struct search_ring {
@@ -190,6 +193,9 @@ struct search_result {
 weft_status topology_search(const weft_topology *topology, const struct search_request *request,
                             struct search_result **result, struct diagnostic *diagnostic);
 void topology_search_free(struct search_result *result);
+
+/* Of all trees that are the same as @p tree, which is the first of them; down to a whole number if it has to be. */
+struct rational search_same_bandwidth(const struct search_forest *forest, uint32_t tree);
 
 /* The rank at the same place of the host that comes @p places after this rank's in hosts.order, around the end. */
 uint32_t search_rotate(const struct search_result *result, uint32_t rank, uint32_t places);
