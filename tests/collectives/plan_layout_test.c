@@ -303,6 +303,23 @@ static void more_rings_over_one_link_than_channels_are_refused(void **state)
     assert_int_equal(status_of(&layout, WEFT_ALL_REDUCE, WEFT_ALGORITHM_RING), WEFT_RESOURCE_LIMIT);
 }
 
+/* Each rank's star out meets every other rank's star in: with ways in turn they would need a channel for each rank. */
+static void stars_in_and_out_of_every_rank_fit_into_few_channels(void **state)
+{
+    (void)state;
+    enum { STARS = PLAN_MAX_CHANNELS + 2 };
+    static uint32_t parents[STARS][STARS];
+    static weft_plan_tree trees[STARS];
+    for (uint32_t root = 0; root < STARS; root++) {
+        for (uint32_t rank = 0; rank < STARS; rank++) parents[root][rank] = root;
+        trees[root] = (weft_plan_tree){root, parents[root], parents[root], 1};
+    }
+    const weft_plan_layout layout = {.size = sizeof layout, .trees = trees, .tree_count = STARS};
+    weft_plan *plan = make_over(&layout, WEFT_ALL_REDUCE, WEFT_ALGORITHM_TREE, STARS, 0);
+    assert_int_equal(plan->channel_count, 2);
+    weft_plan_destroy(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +329,7 @@ int main(void)
         cmocka_unit_test(trees_of_other_roots_are_turned_round),
         cmocka_unit_test(layouts_that_are_none_are_refused),
         cmocka_unit_test(more_rings_over_one_link_than_channels_are_refused),
+        cmocka_unit_test(stars_in_and_out_of_every_rank_fit_into_few_channels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
