@@ -38,8 +38,10 @@ bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct sign
         return false;
     if (operation_start(comm->engine, memo->binding, call, &operation) != WEFT_OK) return false;
     control_post(comm->control, signature);
+    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
+    const uint32_t most = comm->spin_ns > 0 ? LOOKS : 1;
     weft_status status = WEFT_IN_PROGRESS;
-    for (uint32_t looks = 0; looks < LOOKS && status == WEFT_IN_PROGRESS;) {
+    for (uint32_t looks = 0; looks < most && status == WEFT_IN_PROGRESS;) {
         bool moved = false;
         status = operation_advance(operation, &moved);
         if (moved) continue;

@@ -369,13 +369,14 @@ weft_status exchange_abandon(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
     if (engine->exchange.current != operation) return WEFT_OK;
-    bool lent = operation->phase == PHASE_WORKING || operation->phase == PHASE_RETURNING;
-    if (operation->phase == PHASE_WORKING) {
+    bool offered = operation->phase == PHASE_OFFERING && operation->lends;
+    if (!offered && operation->phase != PHASE_WORKING && operation->phase != PHASE_RETURNING) return WEFT_OK;
+    if (operation->phase != PHASE_RETURNING) {
         engine->exchange.round++;
         operation->phase = PHASE_RETURNING;
         round_send(operation, true);
     }
-    for (const struct peer *peer = engine->first_peer; lent && peer; peer = peer->next)
+    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next)
         if (peer_borrows(operation, peer)) return WEFT_IN_PROGRESS;
     return WEFT_OK;
 }

@@ -87,11 +87,24 @@ static struct shape blocks_shape(weft_collective collective, weft_algorithm algo
     }
 }
 
+/*
+ * Direct plans that go by rounds (exec/exchange.h). Small: into the cells of all others, and out of one's own. Larger:
+ * each byte of a block read and written where it is, the work shared evenly.
+ */
+static double rounds_price(const struct cost_model *model, const struct select_request *request)
+{
+    bool small = request->bytes <= request->exchange_bytes;
+    bool one_block = request->collective == WEFT_ALL_REDUCE || request->collective == WEFT_BROADCAST ||
+                     request->collective == WEFT_REDUCE;
+    double cells = request->rank_count * model->step_ns, ranks = request->rank_count;
+    double passes = small ? 2 * ranks : one_block ? 1 : ranks;
+    return (small ? 1 : 2) * (model->message_ns + cells) + passes * (double)request->bytes * model->byte_ns;
+}
+
 static double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
 {
-    if (algorithm == WEFT_ALGORITHM_DIRECT && request->bytes <= request->exchange_bytes &&
-        request->collective != WEFT_SEND_RECV) /* into the cells of all others, and out of one's own */
-        return model->message_ns + request->rank_count * (model->step_ns + 2 * (double)request->bytes * model->byte_ns);
+    if (algorithm == WEFT_ALGORITHM_DIRECT && request->exchange_bytes > 0 && request->collective != WEFT_SEND_RECV)
+        return rounds_price(model, request);
     bool blocks = request->collective != WEFT_SEND_RECV && request->collective >= WEFT_ALL_GATHER &&
                   request->collective != WEFT_REDUCE;
     struct shape shape = blocks ? blocks_shape(request->collective, algorithm, request->rank_count)

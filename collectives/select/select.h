@@ -32,7 +32,7 @@ struct select_request {
     weft_algorithm forced;   /* or WEFT_ALGORITHM_AUTO */
     uint32_t channel_units;  /* forced; 0: the model's choice */
     uint32_t slice_bytes;    /* forced; 0: the model's choice */
-    uint64_t exchange_bytes; /* messages up to here need but one round of a direct plan; 0: none do */
+    uint64_t exchange_bytes; /* direct plans go by rounds, messages up to here by one; 0: they do not */
 };
 
 struct select_choice {
