@@ -81,6 +81,11 @@ static void builder_operand(struct program_builder *builder, enum plan_space spa
     program->operands[program->operand_count++] = (struct plan_operand){.space = space, .rank = rank};
 }
 
+void builder_form(struct program_builder *builder, enum plan_form form)
+{
+    if (!builder->failed) builder->program.operands[builder->program.operand_count - 1].form = form;
+}
+
 void builder_source(struct program_builder *builder, enum plan_space space, uint32_t rank)
 {
     builder_operand(builder, space, rank);

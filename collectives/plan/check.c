@@ -47,6 +47,8 @@ weft_status plan_check_header(const struct weft_plan *plan, struct diagnostic *d
     if (plan->slot_depth == 0 || plan->slot_depth > PLAN_MAX_SLOT_DEPTH)
         return diagnose(diagnostic, WEFT_INVALID_PLAN, "%u slots, expected 1 to %u", plan->slot_depth,
                         PLAN_MAX_SLOT_DEPTH);
+    if (plan->canonical && !shape_of(plan->collective)->combines)
+        return diagnose(diagnostic, WEFT_INVALID_PLAN, "canonical, and nothing is combined here");
     if (plan->share_denominator == 0)
         return diagnose(diagnostic, WEFT_INVALID_PLAN, "the message is cut into 0 shares, expected 1 or more");
     return check_shares(plan, diagnostic);
@@ -169,6 +171,9 @@ static weft_status check_layout(struct site *site)
 
 static weft_status check_operand(const struct site *site, const struct plan_operand *operand, bool source)
 {
+    if (operand->form > FORM_PARTIAL) return REFUSE_STEP(site, "operand of form %u, which is none", operand->form);
+    if (operand->form != FORM_ELEMENT && (operand->space != SPACE_SLOT || !site->plan->canonical))
+        return REFUSE_STEP(site, "only slots of a canonical plan hold leaves and partial results");
     switch (operand->space) {
     case SPACE_INPUT:
         if (!source) return REFUSE_STEP(site, "writes to its input");
@@ -196,6 +201,8 @@ static weft_status check_operands(const struct site *site, const struct plan_ste
         bool source = i < step->source_count;
         weft_status status = check_operand(site, &operands[i], source);
         if (status != WEFT_OK) return status;
+        if (i > step->source_count && operands[i].form != operands[i - 1].form)
+            return REFUSE_STEP(site, "writes one value in two forms");
         for (uint32_t other = source ? 0 : step->source_count; other < i; other++)
             if (operands[other].space == operands[i].space && operands[other].rank == operands[i].rank)
                 return REFUSE_STEP(site, "names the same %s twice", source ? "source" : "destination");
@@ -222,7 +229,8 @@ static weft_status check_after(const struct site *site, const struct plan_step *
 
 static weft_status check_step(const struct site *site, const struct plan_track *track, const struct plan_step *step)
 {
-    if (step->flags & ~STEP_FINAL) return REFUSE_STEP(site, "unknown flags 0x%x", step->flags);
+    unsigned known = site->plan->canonical ? STEP_FINAL | STEP_TREE : STEP_FINAL;
+    if (step->flags & ~known) return REFUSE_STEP(site, "unknown flags 0x%x", step->flags);
     if (step->chunk >= track->chunk_count)
         return REFUSE_STEP(site, "chunk %u of a window of %u", step->chunk, track->chunk_count);
     if (step->repeat == 0 || step->repeat > PLAN_MAX_REPEAT)

@@ -29,11 +29,22 @@ static void move(struct program_builder *builder, enum plan_space from, uint32_t
     builder_destination(builder, to, to_rank);
 }
 
-/* All ranks' contributions in the order of the ranks, this one's among them. */
-static void combine_all(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
+/* This rank's contribution to what another combines. */
+static void contribute(const struct weft_plan *plan, struct program_builder *builder, uint32_t rank, uint32_t to)
 {
-    for (uint32_t from = 0; from < plan->rank_count; from++)
+    move(builder, SPACE_INPUT, rank, SPACE_SLOT, to);
+    if (plan->canonical) builder_form(builder, FORM_LEAF);
+}
+
+/* All ranks' contributions in the order of the ranks, this one's among them; @p step is the newest. */
+static void combine_all(const struct weft_plan *plan, struct program_builder *builder, uint32_t rank,
+                        struct plan_step *step)
+{
+    step->flags = plan->canonical ? STEP_FINAL | STEP_TREE : STEP_FINAL;
+    for (uint32_t from = 0; from < plan->rank_count; from++) {
         builder_source(builder, from == rank ? SPACE_INPUT : SPACE_SLOT, from);
+        if (plan->canonical && from != rank) builder_form(builder, FORM_LEAF);
+    }
 }
 
 static void send_to_all(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
@@ -65,10 +76,9 @@ weft_status direct_reduce_scatter(const struct weft_plan *plan, uint32_t rank, s
         for (uint32_t distance = 1; distance < plan->rank_count; distance++) {
             uint32_t peer = peer_at(plan, rank, distance);
             block_step(builder, plan, &instance, instance.channel, peer);
-            move(builder, SPACE_INPUT, rank, SPACE_SLOT, peer);
+            contribute(plan, builder, rank, peer);
         }
-        block_step(builder, plan, &instance, instance.channel, rank)->flags = STEP_FINAL;
-        combine_all(plan, rank, builder);
+        combine_all(plan, builder, rank, block_step(builder, plan, &instance, instance.channel, rank));
         builder_destination(builder, SPACE_OUTPUT, rank);
     }
     return WEFT_OK;
@@ -83,14 +93,13 @@ weft_status direct_all_reduce(const struct weft_plan *plan, uint32_t rank, struc
             uint32_t peer = peer_at(plan, rank, distance);
             builder_track(builder, pieces, i, i + 1, plan->rank_count);
             builder_step(builder)->chunk = peer;
-            move(builder, SPACE_INPUT, rank, SPACE_SLOT, peer);
+            contribute(plan, builder, rank, peer);
         }
         uint32_t combine_track = builder->program.track_count;
         builder_track(builder, pieces, i, i + 1, plan->rank_count);
         struct plan_step *combine = builder_step(builder);
         combine->chunk = rank;
-        combine->flags = STEP_FINAL;
-        combine_all(plan, rank, builder);
+        combine_all(plan, builder, rank, combine);
         builder_destination(builder, SPACE_OUTPUT, rank);
         if (plan->rank_count == 1) continue;
         builder_track(builder, results, i, i + 1, plan->rank_count);
@@ -145,11 +154,10 @@ weft_status direct_reduce(const struct weft_plan *plan, uint32_t rank, struct pr
         builder_track(builder, instance.channel, instance.window_begin, instance.window_end, 1);
         struct plan_step *step = builder_step(builder);
         if (rank == plan->root) {
-            step->flags = STEP_FINAL;
-            combine_all(plan, rank, builder);
+            combine_all(plan, builder, rank, step);
             builder_destination(builder, SPACE_OUTPUT, rank);
         } else {
-            move(builder, SPACE_INPUT, rank, SPACE_SLOT, plan->root);
+            contribute(plan, builder, rank, plan->root);
         }
     }
     return WEFT_OK;

@@ -37,6 +37,24 @@ static const struct plan_generator generators[WEFT_COLLECTIVE_COUNT][WEFT_ALGORI
     ROW(WEFT_SEND_RECV, WEFT_ALGORITHM_DIRECT, 1, 1, MANY, LAYOUT_REFUSED, direct_send_recv),
 };
 
+/* A direct plan has all contributions at hand where it combines them, so it is the same one, with a tree. */
+static const struct plan_generator canonical_generators[WEFT_COLLECTIVE_COUNT][WEFT_ALGORITHM_COUNT] = {
+    ROW(WEFT_ALL_REDUCE, WEFT_ALGORITHM_TREE, 2, 2, MANY, LAYOUT_REFUSED, canonical_tree_all_reduce),
+    ROW(WEFT_ALL_REDUCE, WEFT_ALGORITHM_DIRECT, 2, 1, OPERANDS, LAYOUT_REFUSED, direct_all_reduce),
+    ROW(WEFT_ALL_REDUCE, WEFT_ALGORITHM_HALVING, 2, 1, MANY, LAYOUT_REFUSED, canonical_halving_all_reduce),
+    ROW(WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_DIRECT, 1, 1, OPERANDS, LAYOUT_REFUSED, direct_reduce_scatter),
+    ROW(WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_HALVING, 1, 1, MANY, LAYOUT_REFUSED, canonical_halving_reduce_scatter),
+    ROW(WEFT_REDUCE, WEFT_ALGORITHM_TREE, 2, 2, MANY, LAYOUT_REFUSED, canonical_tree_reduce),
+    ROW(WEFT_REDUCE, WEFT_ALGORITHM_DIRECT, 1, 1, OPERANDS, LAYOUT_REFUSED, direct_reduce),
+};
+
+const struct plan_generator *plan_generator_find_canonical(weft_collective collective, weft_algorithm algorithm)
+{
+    if (!shape_of(collective)->combines) return plan_generator_find(collective, algorithm);
+    const struct plan_generator *generator = &canonical_generators[collective][algorithm];
+    return generator->generate ? generator : NULL;
+}
+
 const struct plan_generator *plan_generator_find(weft_collective collective, weft_algorithm algorithm)
 {
     const struct plan_generator *generator = &generators[collective][algorithm];

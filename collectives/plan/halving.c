@@ -28,29 +28,41 @@ static uint32_t round_blocks(uint32_t distance, uint32_t count)
     return distance < count - distance ? distance : count - distance;
 }
 
-weft_status halving_all_gather(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
+void halving_spread(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder, uint32_t after_track,
+                    uint32_t after_step)
+{
+    uint32_t count = plan->rank_count, send_track = builder->program.track_count - 1, round = 0;
+    for (uint32_t distance = 1; distance < count || round == 0; distance *= 2, round++) {
+        struct plan_step *step = builder_step(builder);
+        bool from_input = round == 0 && after_track == PLAN_NONE;
+        run_of(step, rank, round == 0 ? 1 : round_blocks(distance, count));
+        step->after_track = round == 0 ? after_track : send_track + 1;
+        step->after_step = round == 0 ? after_step : round - 1;
+        builder_source(builder, from_input ? SPACE_INPUT : SPACE_OUTPUT, rank);
+        if (from_input) builder_destination(builder, SPACE_OUTPUT, rank);
+        if (count > 1) builder_destination(builder, SPACE_SLOT, rank_ahead(plan, rank, count - distance));
+    }
+}
+
+void halving_collect(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
 {
     uint32_t count = plan->rank_count;
+    for (uint32_t distance = 1; distance < count; distance *= 2) {
+        run_of(builder_step(builder), rank_ahead(plan, rank, distance), round_blocks(distance, count));
+        builder_source(builder, SPACE_SLOT, rank_ahead(plan, rank, distance));
+        builder_destination(builder, SPACE_OUTPUT, rank);
+    }
+}
+
+weft_status halving_all_gather(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
+{
     for (uint32_t i = 0; i < plan_instance_count(plan); i++) {
         struct plan_instance instance = plan_instance_at(plan, i);
-        uint32_t send_track = builder->program.track_count, round = 0;
         builder_block_track(builder, plan, instance.channel, instance.window_begin, instance.window_end);
-        for (uint32_t distance = 1; distance < count || round == 0; distance *= 2, round++) {
-            struct plan_step *step = builder_step(builder);
-            run_of(step, rank, round == 0 ? 1 : round_blocks(distance, count));
-            if (round > 0) step->after_track = send_track + 1;
-            if (round > 0) step->after_step = round - 1;
-            builder_source(builder, round == 0 ? SPACE_INPUT : SPACE_OUTPUT, rank);
-            if (round == 0) builder_destination(builder, SPACE_OUTPUT, rank);
-            if (count > 1) builder_destination(builder, SPACE_SLOT, rank_ahead(plan, rank, count - distance));
-        }
-        if (count == 1) continue;
+        halving_spread(plan, rank, builder, PLAN_NONE, PLAN_NONE);
+        if (plan->rank_count == 1) continue;
         builder_block_track(builder, plan, instance.channel, instance.window_begin, instance.window_end);
-        for (uint32_t distance = 1; distance < count; distance *= 2) {
-            run_of(builder_step(builder), rank_ahead(plan, rank, distance), round_blocks(distance, count));
-            builder_source(builder, SPACE_SLOT, rank_ahead(plan, rank, distance));
-            builder_destination(builder, SPACE_OUTPUT, rank);
-        }
+        halving_collect(plan, rank, builder);
     }
     return WEFT_OK;
 }

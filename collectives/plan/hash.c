@@ -30,6 +30,7 @@ static uint64_t hash_program(uint64_t hash, const struct plan_program *program)
             for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
                 const struct plan_operand *operand = &program->operands[step->first_operand + i];
                 hash = HASH_FIELDS(hash, operand->space, operand->rank);
+                if (operand->form != FORM_ELEMENT) hash = HASH_FIELDS(hash, operand->form);
             }
         }
     }
@@ -44,6 +45,7 @@ uint64_t weft_plan_hash(const weft_plan *plan)
 {
     uint64_t hash = HASH_FIELDS(BYTES_HASH_START, plan->collective, plan->rank_count, plan->root, plan->peer,
                                 plan->channel_count, plan->slot_depth, plan->share_denominator);
+    if (plan->canonical) hash = HASH_FIELDS(hash, plan->canonical);
     for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
         struct plan_program program;
         if (plan_program(plan, rank, &program) != WEFT_OK) return 0;

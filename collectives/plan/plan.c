@@ -18,7 +18,9 @@ weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan)
     if (!shape_of(spec->collective)->rooted && spec->root != 0) return WEFT_INVALID_ARGUMENT;
     if (spec->peer >= (spec->collective == WEFT_SEND_RECV ? spec->rank_count : 1)) return WEFT_INVALID_ARGUMENT;
 
-    const struct plan_generator *generator = plan_generator_find(spec->collective, spec->algorithm);
+    const struct plan_generator *generator = spec->canonical
+                                                 ? plan_generator_find_canonical(spec->collective, spec->algorithm)
+                                                 : plan_generator_find(spec->collective, spec->algorithm);
     if (!generator || !plan_generator_serves(generator, spec->rank_count, spec->layout != NULL))
         return WEFT_UNSUPPORTED;
 
@@ -36,6 +38,7 @@ weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan)
         .slot_depth = spec->slot_depth ? spec->slot_depth : DEFAULT_SLOT_DEPTH,
         .generate = generator->generate,
         .instance_count = shares,
+        .canonical = spec->canonical && shape_of(spec->collective)->combines,
     };
     uint64_t share_count = shares * plan_block_count(made);
     made->share_denominator = (uint32_t)share_count;

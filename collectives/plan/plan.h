@@ -36,13 +36,22 @@
 
 enum plan_space { SPACE_INPUT, SPACE_OUTPUT, SPACE_SLOT };
 
+/*
+ * What an operand holds, in canonical plans, where nothing is rounded on its way: all others hold elements. A leaf is
+ * one rank's contribution: an element, unless it has been scaled, when it is a partial result. Partial results are in
+ * the type that is combined (reduce_partial_bytes()).
+ */
+enum plan_form { FORM_ELEMENT, FORM_LEAF, FORM_PARTIAL };
+
 struct plan_operand {
     uint32_t space; /* enum plan_space */
     uint32_t rank;  /* SLOT: the peer; else this rank */
+    uint32_t form;  /* enum plan_form; only slots hold anything but elements */
 };
 
 enum plan_step_flags {
     STEP_FINAL = 1, /* the combined value holds every contribution: an average is divided here */
+    STEP_TREE = 2,  /* canonical: sources are combined by the binary tree over them, instead of one after another */
 };
 
 struct plan_step {
@@ -91,6 +100,8 @@ struct weft_plan {
     uint32_t channel_count; /* channels that tracks name are below this */
     uint32_t slot_depth;
     uint32_t share_denominator; /* of the tracks' windows */
+    /* Every value is what the tree of docs/guide/reproducible.md comes to, rounded once. Only where ranks combine. */
+    bool canonical;
     /* Either made on demand, a rank at a time, ... */
     weft_status (*generate)(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder);
     uint32_t instance_count;    /* generators without a layout: parts of the message, or of each block */
@@ -123,6 +134,8 @@ struct plan_step *builder_step(struct program_builder *builder);
 /* Operands of the newest step: all sources before the first destination. */
 void builder_source(struct program_builder *builder, enum plan_space space, uint32_t rank);
 void builder_destination(struct program_builder *builder, enum plan_space space, uint32_t rank);
+/* What the newest operand holds; without this an element. */
+void builder_form(struct program_builder *builder, enum plan_form form);
 
 /* One entry per algorithm of a collective; adding an algorithm is adding a file and a row to the table in generators.c.
  */
@@ -136,6 +149,8 @@ struct plan_generator {
     weft_status (*generate)(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder);
 };
 const struct plan_generator *plan_generator_find(weft_collective collective, weft_algorithm algorithm);
+/* The one whose plans are canonical; collectives that combine nothing have their usual ones. */
+const struct plan_generator *plan_generator_find_canonical(weft_collective collective, weft_algorithm algorithm);
 /* Can it make a plan for so many ranks, with a layout or without? */
 bool plan_generator_serves(const struct plan_generator *generator, uint32_t rank_count, bool layout);
 

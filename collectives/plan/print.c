@@ -18,11 +18,18 @@ const char *step_verb(const struct plan_program *program, const struct plan_step
     return step->source_count == 1 ? "copy" : "reduce";
 }
 
+const char *plan_form_name(uint32_t form)
+{
+    static const char *const names[] = {[FORM_ELEMENT] = "element", [FORM_LEAF] = "leaf", [FORM_PARTIAL] = "partial"};
+    return names[form];
+}
+
 static void print_operands(struct text *text, const struct plan_operand *operands, uint32_t count)
 {
     if (count == 0) text_add(text, "nothing");
     for (uint32_t i = 0; i < count; i++) {
         if (i > 0) text_add(text, ", ");
+        if (operands[i].form != FORM_ELEMENT) text_add(text, "%s ", plan_form_name(operands[i].form));
         if (operands[i].space == SPACE_SLOT)
             text_add(text, "slot %u", operands[i].rank);
         else
@@ -40,6 +47,7 @@ static void print_step(struct text *text, uint32_t index, const struct plan_prog
     if (step->repeat != 1) text_add(text, " repeat %u", step->repeat);
     if (step->after_track != PLAN_NONE) text_add(text, " after %u %u", step->after_track, step->after_step);
     if (step->flags & STEP_FINAL) text_add(text, " final");
+    if (step->flags & STEP_TREE) text_add(text, " tree");
     text_add(text, ": ");
     print_operands(text, operands, step->source_count);
     text_add(text, " -> ");
@@ -58,6 +66,7 @@ static void print_header(struct text *text, const weft_plan *plan)
     text_add(text, "channels %u\n", plan->channel_count);
     text_add(text, "slots %u\n", plan->slot_depth);
     text_add(text, "shares %u\n", plan->share_denominator);
+    if (plan->canonical) text_add(text, "canonical\n");
 }
 
 static void print_program(struct text *text, uint32_t rank, const struct plan_program *program)
@@ -83,6 +92,8 @@ static void json_operands(struct text *text, const char *key, const struct plan_
         json_object_begin(text, NULL);
         json_string(text, "space", names[program->operands[i].space]);
         if (program->operands[i].space == SPACE_SLOT) json_unsigned(text, "rank", program->operands[i].rank);
+        if (program->operands[i].form != FORM_ELEMENT)
+            json_string(text, "form", plan_form_name(program->operands[i].form));
         json_object_end(text);
     }
     json_array_end(text);
@@ -96,6 +107,7 @@ static void json_step(struct text *text, const struct plan_program *program, con
     json_integer(text, "stride", step->stride);
     json_unsigned(text, "repeat", step->repeat);
     json_bool(text, "final", step->flags & STEP_FINAL);
+    if (step->flags & STEP_TREE) json_bool(text, "tree", true);
     if (step->after_track != PLAN_NONE) {
         json_object_begin(text, "after");
         json_unsigned(text, "track", step->after_track);
@@ -144,6 +156,7 @@ static void json_header(struct text *text, const weft_plan *plan)
     json_unsigned(text, "channels", plan->channel_count);
     json_unsigned(text, "slots", plan->slot_depth);
     json_unsigned(text, "shares", plan->share_denominator);
+    if (plan->canonical) json_bool(text, "canonical", true);
 }
 
 static weft_status print_ranks(struct text *text, const weft_plan *plan, uint32_t rank, weft_format format)

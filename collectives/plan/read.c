@@ -18,6 +18,10 @@ static weft_status read_operands(struct token_reader *reader, struct program_bui
         enum plan_space space = SPACE_SLOT;
         uint32_t peer = rank;
         weft_status status = WEFT_OK;
+        enum plan_form form = token_is(reader, "leaf")      ? FORM_LEAF
+                              : token_is(reader, "partial") ? FORM_PARTIAL
+                                                            : FORM_ELEMENT;
+        if (form != FORM_ELEMENT) token_next(reader);
         if (token_is(reader, "input")) {
             space = SPACE_INPUT;
             token_next(reader);
@@ -35,6 +39,7 @@ static weft_status read_operands(struct token_reader *reader, struct program_bui
             builder_source(builder, space, peer);
         else
             builder_destination(builder, space, peer);
+        builder_form(builder, form);
         if (!token_is(reader, ",")) return WEFT_OK;
         token_next(reader);
     }
@@ -61,6 +66,10 @@ static weft_status read_options(struct token_reader *reader, struct plan_step *s
     if (status == WEFT_OK && token_is(reader, "final")) {
         token_next(reader);
         step->flags |= STEP_FINAL;
+    }
+    if (status == WEFT_OK && token_is(reader, "tree")) {
+        token_next(reader);
+        step->flags |= STEP_TREE;
     }
     return status;
 }
@@ -234,7 +243,10 @@ static weft_status read_header(struct token_reader *reader, struct weft_plan *pl
     if (status == WEFT_OK) status = read_field(reader, "channels", 1, PLAN_MAX_CHANNELS, &plan->channel_count);
     if (status == WEFT_OK) status = read_field(reader, "slots", 1, PLAN_MAX_SLOT_DEPTH, &plan->slot_depth);
     if (status == WEFT_OK) status = read_field(reader, "shares", 1, UINT32_MAX, &plan->share_denominator);
-    return status;
+    if (status != WEFT_OK || !token_is(reader, "canonical")) return status;
+    plan->canonical = true;
+    token_next(reader);
+    return token_take_line_end(reader);
 }
 
 weft_status weft_plan_read(const char *text, size_t bytes, weft_plan **plan, char *error)

@@ -10,6 +10,9 @@
 /* The word for what a step does, which follows from its operands: put, copy, reduce, fused, signal, wait or idle. */
 const char *step_verb(const struct plan_program *program, const struct plan_step *step);
 
+/* The word for an operand's form, which has been checked. */
+const char *plan_form_name(uint32_t form);
+
 /*
  * Tokens of a text that may hold anything: words (letters, digits, underscores), numbers (digits, a minus sign before
  * them), "->", and any other character by itself. Blank lines and lines that begin with '#' are passed over.

@@ -39,7 +39,7 @@ struct verify_use {
 /* A slice on its way. */
 struct verify_slot {
     struct value value;
-    uint32_t chunk;
+    uint32_t chunk, form;
     uint32_t messages;       /* as of the put, this one included */
     uint32_t taken_messages; /* of the track that took the last one from here: the put waited for that */
 };
@@ -129,6 +129,19 @@ weft_status verify_run(struct verify *verify, weft_plan_report *report);
 /* Does a repetition of one track come before one of another in every run? */
 bool verify_precedes(struct verify *verify, uint32_t early_track, uint32_t early_position, uint32_t late_track,
                      uint32_t late_position);
+
+/* Consecutive ranks. */
+struct verify_span {
+    uint32_t begin, end;
+};
+/* Canonical plans: what a source holds; whether @p count sources are joined as they have to be; and whether what is
+ * sent says what it is. */
+weft_status verify_canonical_source(struct verify *verify, const struct verify_track *track, const struct value *value,
+                                    struct verify_span *span);
+weft_status verify_canonical_step(struct verify *verify, const struct verify_track *track,
+                                  const struct verify_span *spans, uint32_t count);
+weft_status verify_canonical_slot(struct verify *verify, const struct verify_track *track, uint32_t operand,
+                                  const struct value *value);
 
 /* The step that a track's position lies in. */
 uint32_t verify_step_at(const struct verify *verify, uint32_t track, uint32_t position);

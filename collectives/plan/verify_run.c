@@ -74,6 +74,8 @@ static weft_status source_value(struct verify *verify, const struct verify_track
                              chunk);
     if (slot->value.count == 0 && verify_step(verify, track)->destination_count > 0)
         return verify_refuse(verify, track, "rank %u sends a signal where data is expected", peer);
+    if (slot->form != verify->operands[operand].form)
+        return verify_refuse(verify, track, "what rank %u sends is in another form", peer);
     *value = value_copy(slot->value);
     return WEFT_OK;
 }
@@ -83,9 +85,12 @@ static weft_status combine_sources(struct verify *verify, const struct verify_tr
                                    struct value *result)
 {
     const struct plan_step *step = verify_step(verify, track);
+    struct verify_span spans[PLAN_MAX_OPERANDS];
+    bool canonical = verify->plan->canonical && step->destination_count > 0;
     for (uint32_t i = 0; i < step->source_count; i++) {
         struct value value = value_none();
         weft_status status = source_value(verify, track, step->first_operand + i, chunk, &value);
+        if (status == WEFT_OK && canonical) status = verify_canonical_source(verify, track, &value, &spans[i]);
         if (status != WEFT_OK) return status;
         uint32_t twice;
         enum value_result combined =
@@ -97,7 +102,7 @@ static weft_status combine_sources(struct verify *verify, const struct verify_tr
         if (combined == VALUE_OVERLAP)
             return verify_refuse(verify, track, "rank %u's contribution is counted twice", twice);
     }
-    return WEFT_OK;
+    return canonical ? verify_canonical_step(verify, track, spans, step->source_count) : WEFT_OK;
 }
 
 /* An average is divided in the steps marked final: once, on the way of every contribution to every output. */
@@ -172,10 +177,13 @@ static weft_status write_destinations(struct verify *verify, const struct verify
             if (status != WEFT_OK) return status;
             continue;
         }
+        weft_status status = verify_canonical_slot(verify, track, o, value);
+        if (status != WEFT_OK) return status;
         struct verify_stream *stream = operand_stream(verify, o);
         struct verify_slot *slot = stream_slot(verify, stream, stream->put_count++);
         slot->value = value_copy(*value);
         slot->chunk = chunk;
+        slot->form = verify->operands[o].form;
         slot->messages = track->messages + 1;
         track_wake_if(verify, stream->receiver, WAIT_ARRIVAL, (uint32_t)(stream - verify->streams));
     }

@@ -36,9 +36,10 @@ struct reduce_call {
      * operation reads it. */
     const double *scales;
     /* Canonical kernels alone read these. Which sources are partial results, of reduce_partial_bytes() an element, and
-     * not scaled; NULL: none. And whether the result is to be one: then it is neither rounded nor divided. */
+     * not scaled; NULL: none. Whether the result is to be one: then it is neither rounded nor divided. And whether the
+     * sources are joined one after another, along a branch of the tree, instead of by the tree. */
     const bool *partial_sources;
-    bool partial_result;
+    bool partial_result, chained;
 };
 
 /* Bytes are written, and visible to other cores in program order, when the call returns. Thread: any. */
@@ -58,7 +59,8 @@ reduce_function reduce_lookup_at(weft_dtype dtype, weft_op op, int simd);
  * joins that over [lo, m) on the left with that over [m, hi) on the right, where m - lo is the largest power of two
  * below hi - lo. So a source may be replaced by the partial result of a block of sources, provided that all blocks but
  * the last are of one size, which is a power of two: the tree over the blocks joins what the tree over their sources
- * joins. In 16- and 8-bit floats the whole tree is in float32, and rounded once, at its root.
+ * joins. Which of two is on the left makes no difference to a sum or product. In 16- and 8-bit floats the whole tree is
+ * in float32, and rounded once, at its root.
  */
 reduce_function reduce_lookup_canonical(weft_dtype dtype, weft_op op);
 reduce_function reduce_lookup_canonical_at(weft_dtype dtype, weft_op op, int simd);

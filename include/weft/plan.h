@@ -68,10 +68,12 @@ typedef struct weft_plan_spec {
     uint32_t slot_depth;            /* slots of staging per connection, channel and direction; 2 to 64, 0 means 4 */
     uint32_t peer;                  /* send_recv: the receiver; else 0 */
     const weft_plan_layout *layout; /* rings or trees to use; NULL: ranks in order. Then channel_count is not read */
+    bool canonical; /* combine by the one tree of weft_call's canonical; nothing else where nothing is combined */
 } weft_plan_spec;
 
 /**
  * Make a plan. Thread: any. Owner: the caller frees *plan with weft_plan_destroy().
+ * A canonical plan is direct, tree or halving, without a layout.
  * Errors: WEFT_INVALID_ARGUMENT (also a layout whose rings or trees are none), WEFT_UNSUPPORTED (no such algorithm for
  * this collective, or none over a given layout), WEFT_RESOURCE_LIMIT (a layout of too many channels),
  * WEFT_OUT_OF_MEMORY.
@@ -103,7 +105,7 @@ typedef struct weft_plan_report {
  * Prove a plan right for every count and number of slices, or say what is wrong with it: every rank ends with each
  * contribution to each chunk exactly once (or the root's data, or having heard of every rank); nothing is read before
  * it is written or overwritten before it is read, also in place; sends and receives pair up; nothing can deadlock at
- * the declared slot depth.
+ * the declared slot depth; and of a canonical plan that every element is combined by the documented tree.
  *
  * Cost:   linear in the steps of all ranks, times the rank count over 64 for all-reduce.
  * Thread: any. @p report may be NULL.

@@ -187,6 +187,58 @@ static void aligned_blocks_may_be_combined_first(void **state)
 }
 
 /* 2^24 + 1 + 1 + ...: what is added first is lost or not. */
+/* From one leaf to the root, taking in on the way what the other side of each node comes to, left or right. */
+static void trial_along_branch(const struct trial *trial, uint32_t leaf)
+{
+    struct reduce_call call = trial_call(trial);
+    canonical_reference(trial->dtype, trial->op, &call, memory.expected);
+    const void *sources[16] = {call.sources[leaf]};
+    bool are_partial[16] = {false};
+    double scales[16] = {memory.scales[leaf]};
+    uint32_t count = 1;
+    reduce_function combine = reduce_lookup_canonical(trial->dtype, trial->op);
+    for (uint32_t width = 1; width < trial->source_count; width *= 2) {
+        uint32_t first = (leaf / width ^ 1) * width;
+        if (first >= trial->source_count) continue;
+        uint32_t left = trial->source_count - first;
+        struct reduce_call part = call;
+        part.sources = call.sources + first;
+        part.source_count = left < width ? left : width;
+        part.scales = call.scales ? call.scales + first : NULL;
+        part.divisor = 1;
+        part.destination_count = 1;
+        part.destinations = (void *[]){memory.partials[count]};
+        part.partial_result = true;
+        combine(&part);
+        scales[count] = 1;
+        are_partial[count] = true;
+        sources[count] = memory.partials[count];
+        count++;
+    }
+    call.sources = sources;
+    call.source_count = count;
+    call.scales = call.scales ? scales : NULL;
+    call.partial_sources = are_partial;
+    call.chained = true;
+    combine(&call);
+    expect(trial, memory.destinations[0], "along a branch");
+}
+
+static void some_branches(struct trial *trial)
+{
+    for (int i = 1; i < SOURCE_COUNTS - 1; i++, trial->seed++) {
+        trial->source_count = source_counts[i];
+        trial->count = trial->seed * 31 % 130;
+        trial_along_branch(trial, (uint32_t)(trial->seed % trial->source_count));
+    }
+}
+
+static void a_branch_may_be_joined_from_its_leaf_up(void **state)
+{
+    (void)state;
+    for_each_kind(some_branches);
+}
+
 static void order_is_the_trees_and_not_from_left_to_right(void **state)
 {
     (void)state;
@@ -227,6 +279,7 @@ int main(void)
         cmocka_unit_test(every_level_makes_the_documented_tree),
         cmocka_unit_test(every_length_makes_the_documented_tree),
         cmocka_unit_test(aligned_blocks_may_be_combined_first),
+        cmocka_unit_test(a_branch_may_be_joined_from_its_leaf_up),
         cmocka_unit_test(order_is_the_trees_and_not_from_left_to_right),
         cmocka_unit_test(partial_results_hold_what_rounding_would_lose),
         cmocka_unit_test(lookup_refuses_what_is_none),

@@ -197,7 +197,7 @@ static bool read_input_for_slot(struct edit_plan *plan, struct place *place, str
     if (plan->header.collective == WEFT_BARRIER) return false;
     for (uint32_t i = 0; i < place->step->source_count; i++) {
         if (place->step->sources[i].space != SPACE_SLOT) continue;
-        place->step->sources[i] = (struct plan_operand){SPACE_INPUT, place->rank};
+        place->step->sources[i] = (struct plan_operand){.space = SPACE_INPUT, .rank = place->rank};
         return true;
     }
     return false;
@@ -258,9 +258,9 @@ static bool send_from_output(struct edit_plan *plan, struct place *place, bool w
             rest.destinations[rest.destination_count++] = place->step->destinations[i];
     if (written == 0 || rest.destination_count == 0 || place->program->track_count == EDIT_TRACKS) return false;
 
-    place->step->destinations[0] = (struct plan_operand){SPACE_OUTPUT, place->rank};
+    place->step->destinations[0] = (struct plan_operand){.space = SPACE_OUTPUT, .rank = place->rank};
     place->step->destination_count = 1;
-    rest.sources[0] = (struct plan_operand){SPACE_OUTPUT, place->rank};
+    rest.sources[0] = (struct plan_operand){.space = SPACE_OUTPUT, .rank = place->rank};
     rest.fields.flags = 0;
     rest.fields.after_track = wait ? place->track_index : PLAN_NONE;
     rest.fields.after_step = wait ? place->step_index : PLAN_NONE;
@@ -291,7 +291,7 @@ static bool read_input_again(struct edit_plan *plan, struct place *place, struct
     track->steps[0] = (struct edit_step){.fields = {.repeat = 1, .after_track = PLAN_NONE, .after_step = PLAN_NONE},
                                          .source_count = 1};
     track->steps[0].fields.chunk = below(random, track->fields.chunk_count);
-    track->steps[0].sources[0] = (struct plan_operand){SPACE_INPUT, place->rank};
+    track->steps[0].sources[0] = (struct plan_operand){.space = SPACE_INPUT, .rank = place->rank};
     if (below(random, 2) == 0) return true;
     place->step->fields.after_track = place->program->track_count - 1;
     place->step->fields.after_step = 0;

@@ -213,7 +213,7 @@ static void every_alignment_is_bitwise_right_with_and_without_streaming(void **s
     random_seed(&random, 7);
     for (int i = 0; i < 2; i++) fill_wild(WEFT_FLOAT32, &random, sources[i], count);
     void *destinations[2];
-    struct reduce_call call = {destinations, (const void *const *)sources, 2, 2, count, 0, false, NULL, NULL, false};
+    struct reduce_call call = {destinations, (const void *const *)sources, 2, 2, count, 0, false, NULL, NULL, false, false};
     reference_combine(WEFT_FLOAT32, WEFT_SUM, &call, memory.expected);
     for (size_t trial = 0; trial < (size_t)64 * 64 * 2; trial++) {
         destinations[0] = memory.destinations[0] + trial % 64;
@@ -334,7 +334,7 @@ static void every_16_bit_float_survives_the_round_trip(void **state)
     }
     void *destinations[] = {results};
     const void *sources[] = {numbers, zeros};
-    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false, NULL, NULL, false};
+    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false, NULL, NULL, false, false};
     for (int kind = 0; kind < 2; kind++) {
         for (int i = 0; i < LEVEL_COUNT; i++) {
             reduce_function sum = reduce_lookup_at(dtypes[kind], WEFT_SUM, levels[i].simd);
@@ -358,7 +358,7 @@ static void every_16_bit_float_rounds_right_at_every_scale(void **state)
     for (int bits = 0; bits < COUNT; bits++) numbers[bits] = (uint16_t)bits;
     void *destinations[] = {results};
     const void *sources[] = {numbers, scales};
-    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false, NULL, NULL, false};
+    struct reduce_call call = {destinations, sources, 1, 2, COUNT, 0, false, NULL, NULL, false, false};
     for (int kind = 0; kind < 2; kind++) {
         for (int exponent = -14; exponent <= 15; exponent++) {
             uint16_t scale = format_encode(kind ? &format_bfloat16 : &format_float16, ldexp(1, exponent));
@@ -386,7 +386,7 @@ static uint32_t combine_two(weft_op op, uint32_t first, uint32_t second)
     float left = float32_from(first), right = float32_from(second), result;
     void *destinations[] = {&result};
     const void *sources[] = {&left, &right};
-    reduce_lookup(WEFT_FLOAT32, op)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, NULL, NULL, false});
+    reduce_lookup(WEFT_FLOAT32, op)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, NULL, NULL, false, false});
     uint32_t bits;
     memcpy(&bits, &result, sizeof bits);
     return bits;
@@ -423,7 +423,7 @@ static void integer_averages_truncate_towards_zero_and_sums_wrap(void **state)
     int32_t first[] = {-7, 7, -1, INT32_MAX}, second[] = {0, 0, 0, 1}, result[4];
     void *destinations[] = {result};
     const void *sources[] = {first, second};
-    struct reduce_call call = {destinations, sources, 1, 2, 4, 2, false, NULL, NULL, false};
+    struct reduce_call call = {destinations, sources, 1, 2, 4, 2, false, NULL, NULL, false, false};
     reduce_lookup(WEFT_INT32, WEFT_AVG)(&call);
     const int32_t expected[] = {-3, 3, 0, INT32_MIN / 2};
     assert_memory_equal(result, expected, sizeof expected);
@@ -436,7 +436,7 @@ static void one_source_is_copied_as_bytes(void **state)
     uint16_t copies[2][3];
     void *destinations[] = {copies[0], copies[1]};
     const void *sources[] = {signalling};
-    reduce_lookup(WEFT_FLOAT16, WEFT_MAX)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, NULL, NULL, false});
+    reduce_lookup(WEFT_FLOAT16, WEFT_MAX)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, NULL, NULL, false, false});
     assert_memory_equal(copies[0], signalling, sizeof signalling);
     assert_memory_equal(copies[1], signalling, sizeof signalling);
 }
@@ -448,7 +448,7 @@ static float combine_scaled(float first, double scale, float second, double seco
     const void *sources[] = {&first, &second};
     const double scales[] = {scale, second_scale};
     reduce_lookup(WEFT_FLOAT32,
-                  WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, scales, NULL, false});
+                  WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, scales, NULL, false, false});
     return result;
 }
 
@@ -471,7 +471,7 @@ static void one_scaled_source_is_no_copy(void **state)
     const double scale = 3;
     void *destinations[] = {results[0], results[1]};
     const void *sources[] = {bytes};
-    reduce_lookup(WEFT_UINT8, WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, &scale, NULL, false});
+    reduce_lookup(WEFT_UINT8, WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, &scale, NULL, false, false});
     const uint8_t expected[] = {3, 44, 253}; /* modulo 256 */
     assert_memory_equal(results[0], expected, sizeof expected);
     assert_memory_equal(results[1], expected, sizeof expected);
