@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What two sides say to each other of shared memory: peers that lie about it, and sockets that are full. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -396,6 +397,64 @@ static void what_overlaps_or_is_too_much_is_not_shared(void **state)
     endpoint_destroy(endpoint);
 }
 
+/* ---- Threads ---- */
+
+struct sharer {
+    struct endpoint *endpoint;
+    uint8_t *address;
+    int memory;
+};
+
+static void *share_again_and_again(void *argument)
+{
+    struct sharer *sharer = argument;
+    void *shares[2];
+
+    for (uint32_t i = 0; i < 300; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            if (endpoint_memory_share(sharer->endpoint, sharer->address + k * 4096, 4096, sharer->memory, k * 4096,
+                                      &shares[k], NULL))
+                return argument;
+        }
+        for (size_t k = 0; k < 2; k++) endpoint_memory_unshare(sharer->endpoint, shares[k]);
+    }
+    return NULL;
+}
+
+/* What another thread shares and unshares meanwhile is lent too, though nobody uses those loans. */
+static void any_thread_shares_while_the_endpoint_lends(void **state)
+{
+    struct stage stage;
+    struct loan loan;
+    struct event event;
+    void *share, *failed;
+    pthread_t thread;
+
+    (void)state;
+    stage_open(&stage);
+    const int memory = memory_of(3 * 4096, F_SEAL_SHRINK);
+    stage.descriptors++;
+    uint8_t *address = mmap(NULL, 3 * (size_t)4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    assert_int_equal(endpoint_memory_share(stage.victim, address + 8192, 4096, memory, 8192, &share, NULL), WEFT_OK);
+    struct sharer sharer = {stage.victim, address, memory};
+    assert_int_equal(pthread_create(&thread, NULL, share_again_and_again, &sharer), 0);
+    for (uint32_t i = 0; i < 3000; i++) {
+        (void)connection_lend(stage.to_honest, address + i % 2 * 4096, 4096, &loan);
+        assert_true(connection_lend(stage.to_honest, address + 8192, 4096, &loan) && loan.share);
+        const uint32_t *here = connection_borrow(stage.from_honest, &loan, 4096);
+        assert_true(here && *here == 8192);
+        assert_int_equal(endpoint_poll(stage.victim, &event, 1, i * 10000000ull), 0);
+        assert_int_equal(endpoint_poll(stage.honest, &event, 1, i * 10000000ull), 0);
+    }
+    pthread_join(thread, &failed);
+    assert_null(failed);
+    endpoint_memory_unshare(stage.victim, share);
+    munmap(address, 3 * (size_t)4096);
+    close(memory);
+    stage.descriptors--;
+    stage_close(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +469,7 @@ int main(void)
         cmocka_unit_test(a_share_is_told_once_and_its_end_once),
         cmocka_unit_test(a_full_socket_only_puts_off_what_is_told),
         cmocka_unit_test(what_overlaps_or_is_too_much_is_not_shared),
+        cmocka_unit_test(any_thread_shares_while_the_endpoint_lends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
