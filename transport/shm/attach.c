@@ -106,12 +106,23 @@ void shm_attach_permit(void)
         log_debug("shm no exception from yama reason \"%s\"", strerror(errno)); /* EINVAL: there is no Yama */
 }
 
+/*
+ * The number of a process that has died and was waited for may become another's, but the kernel goes through all the
+ * others first. In this time nobody can begin and end so many processes.
+ */
+#define NUMBER_HOLDS_NS NS_PER_MS
+
 /* A pidfd, unlike a number, stays with its process. Without one, the end of the socket has to do. */
-static bool peer_is_gone(const struct shm_connection *connection)
+static bool peer_is_gone(struct shm_connection *connection)
 {
     struct pollfd peer = {.fd = connection->process, .events = POLLIN};
 
-    return connection->gone || (connection->process >= 0 && poll(&peer, 1, 0) == 1);
+    if (connection->gone || connection->process < 0) return connection->gone;
+    const uint64_t now_ns = clock_now_ns();
+    if (now_ns - connection->process_seen_ns < NUMBER_HOLDS_NS) return false;
+    if (poll(&peer, 1, 0) == 1) return true;
+    connection->process_seen_ns = now_ns; /* from before the question */
+    return false;
 }
 
 static weft_status status_of_copy(int error)
@@ -131,7 +142,7 @@ static weft_status status_of_copy(int error)
     }
 }
 
-/* Afterwards: if the peer still lives, its number was its own all the time, and the bytes are its. */
+/* Asked afterwards: if the peer lived when it was seen, its number was its own until now, and the bytes are its. */
 weft_status shm_attach_read(struct shm_connection *connection, uint64_t address, void *to, size_t bytes)
 {
     const int error = attach_copy(process_vm_readv, connection->peer_process, address, to, bytes);
@@ -140,8 +151,8 @@ weft_status shm_attach_read(struct shm_connection *connection, uint64_t address,
 }
 
 /*
- * Before: what has been written cannot be taken back. Between the question and the copy the peer may die, be reaped,
- * and its number be given to another process of the same user; the kernel goes through all numbers before it does.
+ * Asked before: what has been written cannot be taken back. If this thread is then kept from the processor until the
+ * peer has died and its number has come round to another process of this user, that one is written to.
  */
 weft_status shm_attach_write(struct shm_connection *connection, uint64_t address, const void *from, size_t bytes)
 {

@@ -155,8 +155,9 @@ struct shm_connection {
     int memory;          /* own segment's memfd, until it has been sent */
     uint8_t greeting[sizeof(struct shm_header)];
     uint32_t greeting_sent, greeting_received;
-    int greeting_memory; /* the peer's memfd, until it has been mapped */
-    pid_t peer_process;  /* 0: unknown here */
+    int greeting_memory;      /* the peer's memfd, until it has been mapped */
+    pid_t peer_process;       /* 0: unknown here */
+    uint64_t process_seen_ns; /* when it last was seen to live: attach.c */
     bool ready_sent;
     uint8_t reach, peer_reach; /* enum shm_reach: ours into the peer's memory, and its into ours */
     struct shm_mapping *own_mapping, *remote_mapping;
