@@ -29,7 +29,7 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
     uint64_t fields[] = {
         (uint64_t)choice->algorithm << 32 | choice->channel_units,
         (uint64_t)choice->slice_bytes << 32 | comm->slot_bytes,
-        comm->slot_depth,
+        (uint64_t)choice->canonical << 32 | comm->slot_depth,
         0,
         0,
     };
@@ -88,22 +88,25 @@ static weft_status pair_sequence(struct weft_comm *comm, const struct collective
     return WEFT_OK;
 }
 
-static bool memo_serves(const struct call_memo *memo, const struct collective_call *call, weft_algorithm wanted)
+static bool memo_serves(const struct call_memo *memo, const struct collective_call *call, weft_algorithm wanted,
+                        bool canonical)
 {
     const struct signature *signature = &memo->signature;
     return memo->used && signature->count == call->count && signature->root == call->root && memo->peer == call->peer &&
            signature->collective == (uint8_t)call->collective && signature->dtype == (uint8_t)call->dtype &&
-           signature->op == (uint8_t)call->op && memo->wanted == wanted;
+           signature->op == (uint8_t)call->op && memo->wanted == wanted && memo->canonical == canonical;
 }
 
 /* What is to be done for a call, from the memos where they have it. */
-static weft_status call_settle(struct weft_comm *comm, const struct collective_call *call, weft_algorithm wanted,
+static weft_status call_settle(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
                                struct call_memo **settled)
 {
+    weft_algorithm wanted = options->algorithm;
+    bool canonical = (options->canonical || comm->canonical) && shape_of(call->collective)->combines;
     uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
     struct call_memo *memo = &comm->memos[key >> 32 & (CALL_MEMOS - 1)];
     *settled = memo;
-    if (memo_serves(memo, call, wanted)) return WEFT_OK;
+    if (memo_serves(memo, call, wanted, canonical)) return WEFT_OK;
     weft_algorithm forced = wanted != WEFT_ALGORITHM_AUTO ? wanted : comm_preferred(comm, call->collective);
     const struct select_request request = {
         .collective = call->collective,
@@ -113,11 +116,13 @@ static weft_status call_settle(struct weft_comm *comm, const struct collective_c
         .channel_units = call->collective == WEFT_SEND_RECV ? 1 : comm->channel_units,
         .slice_bytes = comm->slice_bytes,
         .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
+        .canonical = canonical,
     };
     struct select_choice choice;
     weft_status status = select_plan(comm->model, &request, &choice);
     if (status != WEFT_OK) return status;
-    *memo = (struct call_memo){.used = true, .wanted = wanted, .peer = call->peer, .choice = choice};
+    *memo = (struct call_memo){
+        .used = true, .wanted = wanted, .canonical = canonical, .peer = call->peer, .choice = choice};
     memo->signature = (struct signature){
         .count = call->count,
         .root = call->root,
@@ -224,7 +229,7 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
         return failure.status;
     }
     struct call_memo *memo;
-    status = call_settle(comm, call, options->algorithm, &memo);
+    status = call_settle(comm, call, options, &memo);
     if (status != WEFT_OK) return status;
     struct operation_call operation = call_of(comm, call, options, in_place, memo);
     struct signature signature;

@@ -37,6 +37,7 @@ static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *w
     comm->slice_bytes = (uint32_t)((slice_bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES);
     comm->slot_depth = (uint32_t)config->slot_depth;
     comm->verify = config->verify;
+    comm->canonical = wishes->canonical || config->canonical;
     return WEFT_OK;
 }
 

@@ -17,6 +17,7 @@
 struct plan_key {
     weft_algorithm algorithm;
     uint32_t channel_units, root, peer;
+    bool canonical;
 };
 
 /* A plan made and bound, kept for the life of the communicator. */
@@ -33,6 +34,7 @@ struct plan_entry {
 struct call_memo {
     bool used;
     weft_algorithm wanted; /* by the call */
+    bool canonical;        /* by the call, or for all of them */
     uint32_t peer;
     struct signature signature; /* sequence: 0 */
     uint64_t hash;              /* of the signature */
@@ -105,7 +107,7 @@ struct weft_comm {
     const struct cost_model *model;
     struct cost_model measured_model; /* what `model` points to where figures were measured */
     char measured_source[CALIBRATION_PATH];
-    bool verify;
+    bool verify, canonical;
     bool exchanges;        /* of small messages and of loans: see collectives/exec/exchange.h */
     uint32_t pair_channel; /* the engine's, for messages between two ranks */
     /* The poster's. */

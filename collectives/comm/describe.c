@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/text.h"
 #include "collectives/comm/comm_internal.h"
+#include "collectives/plan/shape.h"
 #include "collectives/reduce/reduce.h"
 
 /* Prices are per message size, so a plan is shown with those of three sizes that tell latency from bandwidth. */
@@ -17,6 +18,7 @@ static struct select_choice sample_choice(const struct weft_comm *comm, weft_col
         .channel_units = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
         .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
+        .canonical = comm->canonical && shape_of(collective)->combines,
     };
     struct select_choice choice = {0};
     select_plan(comm->model, &request, &choice);
@@ -51,6 +53,9 @@ static void describe_text(struct weft_comm *comm, struct text *text)
              comm->progress.running ? "progress thread" : "progress in the caller");
     text_add(text, "slots: %u of %u bytes per connection, channel and direction\n", comm->slot_depth, comm->slot_bytes);
     text_add(text, "cost model: %s\n", comm->model->source);
+    text_add(text, "reductions: %s\n",
+             comm->canonical ? "canonical, by the one tree over the ranks"
+                             : "in the order of their plans; canonical where a call asks");
     for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++) {
         if (i == WEFT_BARRIER) continue; /* moves nothing */
         text_add(text, "%s would use\n", weft_collective_name((weft_collective)i));
@@ -60,7 +65,8 @@ static void describe_text(struct weft_comm *comm, struct text *text)
         }
     }
     for (const struct plan_entry *entry = comm->plans; entry; entry = entry->next)
-        text_add(text, "plan in use: %s %s root %u channels %u hash %016llx\n", weft_collective_name(entry->collective),
+        text_add(text, "plan in use: %s%s %s root %u channels %u hash %016llx\n",
+                 entry->plan->canonical ? "canonical " : "", weft_collective_name(entry->collective),
                  weft_algorithm_name(entry->key.algorithm), entry->key.root, entry->plan->channel_count,
                  (unsigned long long)weft_plan_hash(entry->plan));
 }
@@ -94,6 +100,7 @@ static void describe_json(struct weft_comm *comm, struct text *text)
     json_unsigned(text, "slot_depth", comm->slot_depth);
     json_unsigned(text, "slot_bytes", comm->slot_bytes);
     json_string(text, "cost_model", comm->model->source);
+    json_bool(text, "canonical", comm->canonical);
     json_array_begin(text, "choices");
     for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++)
         for (size_t s = 0; s < SAMPLE_COUNT && i != WEFT_BARRIER; s++) {
@@ -106,6 +113,7 @@ static void describe_json(struct weft_comm *comm, struct text *text)
         json_object_begin(text, NULL);
         json_string(text, "collective", weft_collective_name(entry->collective));
         json_string(text, "algorithm", weft_algorithm_name(entry->key.algorithm));
+        json_bool(text, "canonical", entry->plan->canonical);
         json_unsigned(text, "root", entry->key.root);
         json_unsigned(text, "channels", entry->plan->channel_count);
         json_unsigned(text, "hash", weft_plan_hash(entry->plan));

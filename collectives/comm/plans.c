@@ -16,6 +16,7 @@ static weft_status plan_make(const struct weft_comm *comm, weft_collective colle
         .peer = key->peer,
         .channel_count = key->channel_units,
         .slot_depth = comm->slot_depth,
+        .canonical = key->canonical,
     };
     weft_plan *made;
     weft_status status = weft_plan_create(&spec, &made);
@@ -56,7 +57,8 @@ static weft_status entry_make(struct weft_comm *comm, weft_collective collective
 static bool entry_serves(const struct plan_entry *entry, weft_collective collective, const struct plan_key *key)
 {
     return entry->collective == collective && entry->key.algorithm == key->algorithm && entry->key.root == key->root &&
-           entry->key.peer == key->peer && entry->key.channel_units == key->channel_units;
+           entry->key.peer == key->peer && entry->key.channel_units == key->channel_units &&
+           entry->key.canonical == key->canonical;
 }
 
 weft_status comm_plan(struct weft_comm *comm, weft_collective collective, const struct plan_key *key,

@@ -33,7 +33,8 @@ bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct sign
                const struct operation_call *call, struct operation **begun)
 {
     struct operation *operation;
-    const struct plan_key key = {memo->choice.algorithm, memo->choice.channel_units, signature->root, memo->peer};
+    const struct plan_key key = {memo->choice.algorithm, memo->choice.channel_units, signature->root, memo->peer,
+                                 memo->choice.canonical};
     if (!memo->binding && comm_plan(comm, (weft_collective)signature->collective, &key, &memo->binding) != WEFT_OK)
         return false;
     if (operation_start(comm->engine, memo->binding, call, &operation) != WEFT_OK) return false;

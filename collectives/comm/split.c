@@ -72,6 +72,7 @@ static weft_status part_join(const struct weft_comm *comm, const struct part *pa
         .channel_count = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
         .progress_thread = comm->progress.running,
+        .canonical = comm->canonical,
     };
     status = weft_comm_create(&config, made);
     explicit_bzero(&id, sizeof id);

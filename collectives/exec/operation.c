@@ -74,12 +74,21 @@ static struct slicing track_slicing(const struct operation *operation, const str
     return partition_slicing(&largest, track);
 }
 
+/* A slice of partial results, too, has to fit its slot. */
+static uint64_t slice_bytes(const struct operation *operation)
+{
+    const struct operation_call *call = &operation->call;
+    uint64_t elements = call->slice_bytes / operation->element_bytes;
+    if (operation->binding->plan->canonical) elements = call->slice_bytes / reduce_partial_bytes(call->dtype, call->op);
+    return elements * operation->element_bytes;
+}
+
 void operation_begin_steps(struct operation *operation)
 {
     const struct binding *binding = operation->binding;
     const struct operation_call *call = &operation->call;
     operation->many_blocks = plan_block_count(binding->plan) > 1;
-    operation->partition = partition_make(binding->plan, call->count, operation->element_bytes, call->slice_bytes);
+    operation->partition = partition_make(binding->plan, call->count, operation->element_bytes, slice_bytes(operation));
     operation->tracks_left = binding->program.track_count;
     for (uint32_t i = 0; i < binding->program.track_count; i++) {
         const struct plan_track *track = &binding->program.tracks[i];
@@ -91,7 +100,8 @@ void operation_begin_steps(struct operation *operation)
 weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
                             struct operation **operation)
 {
-    reduce_function combine = reduce_lookup(call->dtype, call->op);
+    reduce_function combine = binding->plan->canonical ? reduce_lookup_canonical(call->dtype, call->op)
+                                                       : reduce_lookup(call->dtype, call->op);
     if (!combine || call->slice_bytes == 0 || call->slice_bytes % 64 != 0 ||
         call->slice_bytes > engine->config.slot_bytes)
         return WEFT_INVALID_ARGUMENT;
@@ -265,6 +275,20 @@ static bool operand_is_scaled(const struct operation *operation, uint32_t operan
     return operation->call.op == WEFT_PREMUL_SUM && operation->binding->program.operands[operand].space == SPACE_INPUT;
 }
 
+/* Does the operand hold partial results, of elements other than the caller's? */
+static bool operand_is_partial(const struct operation *operation, uint32_t operand)
+{
+    uint32_t form = operation->binding->program.operands[operand].form;
+    if (form == FORM_ELEMENT || (form == FORM_LEAF && operation->call.op != WEFT_PREMUL_SUM)) return false;
+    return reduce_partial_bytes(operation->call.dtype, operation->call.op) != operation->element_bytes;
+}
+
+/* Do the step's destinations? They are all alike. */
+static bool step_makes_partial(const struct operation *operation, const struct plan_step *step)
+{
+    return step->destination_count > 0 && operand_is_partial(operation, step->first_operand + step->source_count);
+}
+
 /*
  * The operand from which a slice for a peer whose slots are out of reach can leave as it is, or PLAN_NONE: then it is
  * written to staging. An output is never written again. An input may be, in place, before the transport has read it;
@@ -277,7 +301,7 @@ static uint32_t step_departure(const struct operation *operation, const struct p
     for (uint32_t i = destinations; i < destinations + step->destination_count; i++)
         if (operands[i].space == SPACE_OUTPUT) return i;
     bool copy = step->source_count == 1 && operands[step->first_operand].space == SPACE_INPUT;
-    copy = copy && !operand_is_scaled(operation, step->first_operand);
+    copy = copy && !operand_is_scaled(operation, step->first_operand) && !step_makes_partial(operation, step);
     return copy && !operation->call.overwrites ? step->first_operand : PLAN_NONE;
 }
 
@@ -293,13 +317,16 @@ static void step_combine(const struct operation *operation, const struct plan_st
     const void *sources[PLAN_MAX_OPERANDS];
     void *destinations[PLAN_MAX_OPERANDS];
     double scales[PLAN_MAX_OPERANDS];
-    bool scaled = false;
+    bool partial_sources[PLAN_MAX_OPERANDS];
+    bool scaled = false, partial = false;
     uint32_t destination_count = 0, first_destination = step->first_operand + step->source_count;
     for (uint32_t i = 0; i < step->source_count; i++) {
         sources[i] = operand_address(operation, step->first_operand + i, piece);
         bool scaled_here = operand_is_scaled(operation, step->first_operand + i);
         scales[i] = scaled_here ? operation->call.scale : 1;
         scaled |= scaled_here;
+        partial_sources[i] = operand_is_partial(operation, step->first_operand + i);
+        partial |= partial_sources[i];
     }
     for (uint32_t i = first_destination; i < first_destination + step->destination_count; i++)
         if (!needs_no_store(operation->binding->streams[i], departure))
@@ -315,6 +342,9 @@ static void step_combine(const struct operation *operation, const struct plan_st
         .count = piece->range.end - piece->range.begin,
         .divisor = divisor,
         .scales = scaled ? scales : NULL,
+        .partial_sources = partial ? partial_sources : NULL,
+        .partial_result = step_makes_partial(operation, step),
+        .chained = !(step->flags & STEP_TREE),
     };
     operation->combine(&call);
 }
@@ -362,7 +392,10 @@ static void step_notify(const struct operation *operation, const struct plan_tra
                         const struct piece *piece, uint32_t departure)
 {
     struct stream *const *streams = operation->binding->streams + step->first_operand;
-    uint32_t bytes = (uint32_t)((piece->range.end - piece->range.begin) * operation->element_bytes);
+    bool partial = step_makes_partial(operation, step);
+    size_t sent_bytes =
+        partial ? reduce_partial_bytes(operation->call.dtype, operation->call.op) : operation->element_bytes;
+    uint32_t bytes = (uint32_t)((piece->range.end - piece->range.begin) * sent_bytes);
     const void *source = departure == PLAN_NONE ? NULL : operand_address(operation, departure, piece);
     for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
         if (!streams[i]) continue;

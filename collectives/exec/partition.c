@@ -15,6 +15,7 @@ struct partition partition_make(const struct weft_plan *plan, uint64_t count, si
     if (block_shares == plan->share_denominator) chunks *= plan->rank_count;
     unsigned __int128 bytes = (unsigned __int128)count * element_bytes;
     bool large = bytes >= chunks * (MIN_LINES_PER_CHUNK * CACHE_LINE_BYTES);
+    large = large && slice_bytes % CACHE_LINE_BYTES == 0;
     return (struct partition){
         .count = count,
         .quantum = large ? CACHE_LINE_BYTES / element_bytes : 1,

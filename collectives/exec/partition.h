@@ -25,7 +25,7 @@ struct range {
     uint64_t begin, end; /* elements of its block */
 };
 
-/* @p slice_bytes: a multiple of 64, at least 64. */
+/* @p slice_bytes: at least one element's. Unless it is a multiple of 64, boundaries are not kept to lines. */
 struct partition partition_make(const struct weft_plan *plan, uint64_t count, size_t element_bytes,
                                 uint64_t slice_bytes);
 

@@ -50,6 +50,8 @@ static double log2_up(uint32_t n)
 static struct shape whole_shape(weft_collective collective, weft_algorithm algorithm, uint32_t n)
 {
     double others = n - 1, depth = n > 1 ? 1 + log2_floor(n - 1) : 0;
+    if (collective == WEFT_ALL_REDUCE && algorithm == WEFT_ALGORITHM_HALVING) /* a step for each rank's chunk, twice */
+        return (struct shape){2 * log2_up(n), 2.0 * n, 2 * others / n + 1, 1.0 / n, false};
     bool ring = algorithm == WEFT_ALGORITHM_RING, tree = algorithm == WEFT_ALGORITHM_TREE;
     switch (collective) {
     case WEFT_ALL_REDUCE: /* tree: up to two children's slices in, own, one out; then one in, two out, one kept */
@@ -123,10 +125,13 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
     struct select_choice made = {
         .channel_units = request->channel_units ? request->channel_units : 1,
         .slice_bytes = request->slice_bytes ? request->slice_bytes : model->slice_bytes,
+        .canonical = request->canonical,
     };
     for (int i = WEFT_ALGORITHM_AUTO + 1; i < WEFT_ALGORITHM_COUNT; i++) {
         weft_algorithm algorithm = (weft_algorithm)i;
-        const struct plan_generator *generator = plan_generator_find(request->collective, algorithm);
+        const struct plan_generator *generator = request->canonical
+                                                     ? plan_generator_find_canonical(request->collective, algorithm)
+                                                     : plan_generator_find(request->collective, algorithm);
         if (!generator || !plan_generator_serves(generator, request->rank_count, false)) continue;
         made.predicted_ns[i] = price(model, request, algorithm);
         bool chosen =
@@ -135,7 +140,11 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
                 : algorithm == request->forced;
         if (chosen) made.algorithm = algorithm;
     }
-    if (made.algorithm == WEFT_ALGORITHM_AUTO) return WEFT_UNSUPPORTED;
+    if (made.algorithm == WEFT_ALGORITHM_AUTO) {
+        bool known = plan_generator_find(request->collective, request->forced);
+        bool canonical = plan_generator_find_canonical(request->collective, request->forced);
+        return request->canonical && known && !canonical ? WEFT_INVALID_ARGUMENT : WEFT_UNSUPPORTED;
+    }
     *choice = made;
     return WEFT_OK;
 }

@@ -33,16 +33,21 @@ struct select_request {
     uint32_t channel_units;  /* forced; 0: the model's choice */
     uint32_t slice_bytes;    /* forced; 0: the model's choice */
     uint64_t exchange_bytes; /* direct plans go by rounds, messages up to here by one; 0: they do not */
+    bool canonical;          /* of plans whose results are, only; where ranks combine */
 };
 
 struct select_choice {
     weft_algorithm algorithm;
     uint32_t channel_units;
     uint32_t slice_bytes;
+    bool canonical;
     double predicted_ns[WEFT_ALGORITHM_COUNT]; /* by algorithm; 0: not a candidate */
 };
 
-/* WEFT_UNSUPPORTED: the forced algorithm has no generator for this collective. */
+/*
+ * WEFT_UNSUPPORTED: the forced algorithm has no generator for this collective. WEFT_INVALID_ARGUMENT: it has, but not
+ * for canonical results.
+ */
 weft_status select_plan(const struct cost_model *model, const struct select_request *request,
                         struct select_choice *choice);
 #endif

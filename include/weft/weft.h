@@ -54,6 +54,7 @@ typedef struct weft_comm_config {
     uint32_t channel_count;   /* rings or trees that share each message */
     uint64_t slice_bytes;     /* piece of a chunk in flight */
     bool progress_thread;     /* a thread of this communicator runs posted operations while the caller computes */
+    bool canonical;           /* every call is; see weft_call */
 } weft_comm_config;
 
 /**
@@ -116,12 +117,19 @@ WEFT_API weft_algorithm weft_comm_algorithm(const weft_comm *comm, weft_collecti
  * (WEFT_INVALID_ARGUMENT) without a weft_call. It has to be finite, for all floats but float64 within float32's range,
  * and for an integer type an integer that the type holds. 0 is allowed: such a rank takes part with a weight of nothing
  * (and its infinities and NaNs make NaNs).
+ *
+ * With @c canonical the result of a reduction depends on the ranks' inputs and their number alone: every bit is the same
+ * whatever the transport, the algorithm, the number of channels, the sizes of slices and messages, and the hosts that
+ * ranks are on. It is what one binary tree over the ranks in their order comes to; docs/guide/reproducible.md defines it
+ * exactly. A forced algorithm has to be direct, tree or halving then (else WEFT_INVALID_ARGUMENT). Calls that combine
+ * nothing take it too, and do as always. Without it results are still the same from run to run.
  */
 typedef struct weft_call {
     size_t size;              /* sizeof(weft_call) of the caller */
     uint64_t deadline_ns;     /* from posting to completion; 0: the communicator's */
     weft_algorithm algorithm; /* force one; WEFT_ALGORITHM_AUTO lets the cost model choose */
     double scale;             /* WEFT_PREMUL_SUM: what this rank's input is multiplied by */
+    bool canonical;           /* the ranks agree; false: as the communicator was configured */
 } weft_call;
 
 /**
