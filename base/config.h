@@ -31,6 +31,12 @@
       "interface or address to be reached at; empty: where packets to rank 0 leave")                                   \
     X(port_range, WEFT_PORT_RANGE, S, "", 0, 0, "ports to listen at, as 30000-30999; empty: any")                      \
     X(host_id, WEFT_HOST_ID, S, "", 0, 0, "what ranks of one host have in common; empty: asked of the kernel")         \
+    X(topology, WEFT_TOPOLOGY, S, "", 0, 0,                                                                            \
+      "file with the topology; none; discover; empty: discover between hosts")                                         \
+    X(check_links, WEFT_CHECK_LINKS, C, "auto", link_checks, 0,                                                        \
+      "connect the ranks that plans join when a communicator is made")                                                 \
+    X(link_timeout_ns, WEFT_LINK_TIMEOUT, T, "30s", 10 * NS_PER_MS, 3600 * NS_PER_S,                                   \
+      "longest that such a connection may take")                                                                       \
     X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                         \
     X(shm_attach, WEFT_SHM_ATTACH, C, "auto", attachments, 0,                                                          \
       "let ranks of a host copy from each other's memory; permit: tell Yama")                                          \
@@ -69,6 +75,7 @@
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };
 enum config_attach { ATTACH_AUTO, ATTACH_OFF, ATTACH_PERMIT };
+enum config_link_check { LINK_CHECK_AUTO, LINK_CHECK_OFF, LINK_CHECK_ON };
 enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM, TRANSPORT_TCP, TRANSPORT_VERBS };
 
 #define CONFIG_STRING_BYTES 256 /* with the terminator */

@@ -280,7 +280,7 @@ static weft_status fill(struct making *making, struct diagnostic *diagnostic)
         status = arrange(making, (enum arrangement_kind)kind);
     for (int c = 0; c < WEFT_COLLECTIVE_COUNT; c++)
         for (int a = WEFT_ALGORITHM_AUTO + 1; a < WEFT_ALGORITHM_COUNT && status == WEFT_OK; a++)
-            if (plan_generator_find((weft_collective)c, (weft_algorithm)a))
+            if (c != WEFT_SEND_RECV && plan_generator_find((weft_collective)c, (weft_algorithm)a))
                 status = entry_fill(making, (weft_collective)c, (weft_algorithm)a);
     unused_drop(book);
     return status;

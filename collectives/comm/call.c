@@ -32,6 +32,7 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
         (uint64_t)choice->canonical << 32 | comm->slot_depth,
         0,
         0,
+        comm->topology.book ? comm->topology.book->hash : 0,
     };
     /* Measured figures are a file's: ranks that read different ones are to hear of it before their choices part. */
     memcpy(&fields[3], &comm->model->message_ns, sizeof fields[3]);
@@ -74,7 +75,8 @@ static bool scale_fits(weft_dtype dtype, double scale)
 weft_algorithm comm_preferred(const struct weft_comm *comm, weft_collective collective)
 {
     const struct plan_generator *generator = plan_generator_find(collective, comm->algorithm);
-    bool serves = generator && plan_generator_serves(generator, comm->identity.rank_count, false);
+    bool arranged = comm_layout(comm, collective, comm->algorithm) != NULL;
+    bool serves = generator && plan_generator_serves(generator, comm->identity.rank_count, arranged);
     return serves ? comm->algorithm : WEFT_ALGORITHM_AUTO;
 }
 
@@ -111,6 +113,7 @@ static weft_status call_settle(struct weft_comm *comm, const struct collective_c
     const struct select_request request = {
         .collective = call->collective,
         .rank_count = comm->identity.rank_count,
+        .links = canonical ? NULL : comm_links(comm), /* its order of combination is no layout's */
         .bytes = call->count * weft_dtype_size(call->dtype),
         .forced = forced,
         .channel_units = call->collective == WEFT_SEND_RECV ? 1 : comm->channel_units,

@@ -41,16 +41,19 @@ static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *w
     return WEFT_OK;
 }
 
-static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wishes, struct diagnostic *diagnostic)
+static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wishes,
+                              const struct topology_heritage *heritage, struct diagnostic *diagnostic)
 {
     uint8_t features;
     weft_status status = comm_devices_open(comm, &features, diagnostic);
     if (status != WEFT_OK) return status;
+    comm_topology_open(comm, heritage, &comm->topology_token);
     const struct control_config control = {
         .identity = comm->identity,
         .deadline_ns = comm->deadline_ns,
         .keepalive_ns = config_get()->keepalive_ns,
         .features = features,
+        .token = comm->topology_token,
         .network = config_get()->transport == TRANSPORT_TCP || config_get()->transport == TRANSPORT_VERBS,
     };
     status = control_join(&control, &comm->control, diagnostic);
@@ -58,12 +61,16 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     status = comm_endpoint_create(comm, diagnostic);
     if (status != WEFT_OK) goto leave;
     comm_model_calibrate(comm);
+    status = comm_topology_settle(comm, diagnostic);
+    if (status != WEFT_OK) goto destroy_endpoint;
     status = comm_memory_create(comm);
     if (status != WEFT_OK) goto destroy_endpoint;
     comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : comm->model->slice_bytes;
     /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
     comm->spin_ns = comm->local_rank_count > core_count() ? 0 : config_get()->spin_ns;
     comm->pair_channel = 2 * (comm->channel_units ? comm->channel_units : 1); /* a double tree has two per unit */
+    if (comm->topology.book && comm->topology.book->channel_count > comm->pair_channel)
+        comm->pair_channel = comm->topology.book->channel_count;
     const struct engine_config engine = {
         .endpoint = comm->endpoint,
         .rank = comm->identity.rank,
@@ -76,11 +83,14 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     };
     status = engine_create(&engine, &comm->engine);
     if (status != WEFT_OK) goto destroy_memory;
+    status = comm_links_check(comm, diagnostic);
+    if (status != WEFT_OK) goto destroy_engine;
     if (wishes->progress_thread || config_get()->progress_thread) status = progress_thread_start(comm);
     if (status != WEFT_OK) goto destroy_engine;
     return WEFT_OK;
 
 destroy_engine:
+    comm_plans_free(comm);
     engine_destroy(comm->engine);
 destroy_memory:
     comm_memory_destroy(comm);
@@ -89,12 +99,18 @@ destroy_endpoint:
 leave:
     control_leave(comm->control);
 close_devices:
+    comm_topology_close(comm);
     endpoint_destroy(comm->verbs);
     comm->verbs = NULL;
     return status;
 }
 
 weft_status weft_comm_create(const weft_comm_config *config, weft_comm **comm)
+{
+    return comm_create(config, NULL, comm);
+}
+
+weft_status comm_create(const weft_comm_config *config, const struct topology_heritage *heritage, weft_comm **comm)
 {
     if (!config || !comm || config->size != sizeof *config || !config->id || config->rank_count == 0 ||
         config->rank >= config->rank_count || config->rank_count > PLAN_MAX_RANKS)
@@ -105,7 +121,7 @@ weft_status weft_comm_create(const weft_comm_config *config, weft_comm **comm)
     struct diagnostic diagnostic = {WEFT_OK, ""};
     weft_status status = bootstrap_identity(config->id, config->rank, config->rank_count, &made->identity, &diagnostic);
     if (status == WEFT_OK) status = comm_settle(made, config, &diagnostic);
-    if (status == WEFT_OK) status = comm_build(made, config, &diagnostic);
+    if (status == WEFT_OK) status = comm_build(made, config, heritage, &diagnostic);
     if (status != WEFT_OK) {
         log_error("rank %u of %u cannot join: %s: %s", config->rank, config->rank_count, weft_status_name(status),
                   diagnostic.text);
@@ -162,6 +178,7 @@ void weft_comm_destroy(weft_comm *comm)
     engine_destroy(comm->engine);
     comm_memory_destroy(comm);
     endpoint_destroy(comm->endpoint);
+    comm_topology_close(comm);
     pthread_mutex_destroy(&comm->plans_lock);
     free(comm->pair_sequences);
     free(comm);

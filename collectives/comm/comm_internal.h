@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "collectives/comm/memory.h"
+#include "collectives/comm/topology.h"
 #include "collectives/exec/exec.h"
 #include "collectives/select/calibration.h"
 #include "collectives/select/select.h"
@@ -100,6 +101,8 @@ struct weft_comm {
     struct endpoint *verbs; /* over this host's RDMA devices, until it is `endpoint` or part of it; NULL: none */
     struct engine *engine;
     struct comm_memory *memory;
+    struct comm_topology topology;
+    uint64_t topology_token;
     /* Settled at creation. */
     uint64_t deadline_ns, spin_ns;
     weft_algorithm algorithm;
@@ -135,6 +138,9 @@ struct weft_comm {
 /* Longest that leaving waits for bytes that peers are still to receive. */
 #define COMM_LINGER_NS (2 * NS_PER_S)
 
+/* comm.c: as weft_comm_create(), for a part of a whole. @p heritage may be NULL. */
+weft_status comm_create(const weft_comm_config *config, const struct topology_heritage *heritage, weft_comm **comm);
+
 /* endpoint.c: before ranks meet, what needs devices; *features is what the others are to know of it. Fails only where
  * that was asked for by name. */
 weft_status comm_devices_open(struct weft_comm *comm, uint8_t *features, struct diagnostic *diagnostic);
@@ -144,6 +150,9 @@ weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diag
 void comm_model_calibrate(struct weft_comm *comm);
 /* verbs.c */
 weft_status comm_verbs_create(struct weft_comm *comm, struct endpoint **endpoint, struct diagnostic *diagnostic);
+
+/* links.c: are the ranks there that plans will want? WEFT_LINK_DOWN, with both ends, and reported to all ranks. */
+weft_status comm_links_check(struct weft_comm *comm, struct diagnostic *diagnostic);
 
 /* buffers.c: does the caller's memory fit the call? *in_place: the two buffers are one. */
 weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place);

@@ -10,15 +10,17 @@ static const uint64_t sample_bytes[] = {8, 64 << 10, 64 << 20};
 
 static struct select_choice sample_choice(const struct weft_comm *comm, weft_collective collective, uint64_t bytes)
 {
+    bool canonical = comm->canonical && shape_of(collective)->combines;
     const struct select_request request = {
         .collective = collective,
         .rank_count = comm->identity.rank_count,
+        .links = canonical ? NULL : comm_links(comm),
         .bytes = bytes,
         .forced = comm_preferred(comm, collective),
         .channel_units = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
         .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
-        .canonical = comm->canonical && shape_of(collective)->combines,
+        .canonical = canonical,
     };
     struct select_choice choice = {0};
     select_plan(comm->model, &request, &choice);
@@ -56,6 +58,7 @@ static void describe_text(struct weft_comm *comm, struct text *text)
     text_add(text, "reductions: %s\n",
              comm->canonical ? "canonical, by the one tree over the ranks"
                              : "in the order of their plans; canonical where a call asks");
+    comm_topology_text(comm, text);
     for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++) {
         if (i == WEFT_BARRIER) continue; /* moves nothing */
         text_add(text, "%s would use\n", weft_collective_name((weft_collective)i));
@@ -101,6 +104,7 @@ static void describe_json(struct weft_comm *comm, struct text *text)
     json_unsigned(text, "slot_bytes", comm->slot_bytes);
     json_string(text, "cost_model", comm->model->source);
     json_bool(text, "canonical", comm->canonical);
+    comm_topology_json(comm, text);
     json_array_begin(text, "choices");
     for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++)
         for (size_t s = 0; s < SAMPLE_COUNT && i != WEFT_BARRIER; s++) {

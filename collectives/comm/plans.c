@@ -17,6 +17,7 @@ static weft_status plan_make(const struct weft_comm *comm, weft_collective colle
         .channel_count = key->channel_units,
         .slot_depth = comm->slot_depth,
         .canonical = key->canonical,
+        .layout = key->canonical ? NULL : comm_layout(comm, collective, key->algorithm),
     };
     weft_plan *made;
     weft_status status = weft_plan_create(&spec, &made);

@@ -56,13 +56,28 @@ static weft_status offers_exchange(struct weft_comm *comm, bool opens, struct of
     return weft_all_gather(comm, &offer, offers, sizeof offer, WEFT_UINT8, NULL, NULL);
 }
 
-static weft_status part_join(const struct weft_comm *comm, const struct part *part, const struct offer *offer,
-                             weft_comm **made)
+/* Which rank of the whole each of the part's ranks is. NULL when out of memory. */
+static uint32_t *part_ranks(const struct wish *wishes, uint32_t rank_count, uint32_t rank, const struct part *part)
+{
+    uint32_t *ranks = calloc((size_t)part->rank_count + 1, sizeof *ranks), count = 0;
+    for (uint32_t other = 0; ranks && other < rank_count; other++) {
+        if (wishes[other].colour != wishes[rank].colour) continue;
+        uint32_t at = count++;
+        for (; at > 0 && wishes[ranks[at - 1]].key > wishes[other].key; at--) ranks[at] = ranks[at - 1];
+        ranks[at] = other;
+    }
+    return ranks;
+}
+
+static weft_status part_join(const struct weft_comm *comm, const struct part *part, const struct wish *wishes,
+                             const struct offer *offer, weft_comm **made)
 {
     if (!offer->opened) return WEFT_SYSTEM_ERROR;
     weft_unique_id id;
     weft_status status = bootstrap_split_id(&comm->identity, offer->place, &id);
     if (status != WEFT_OK) return status;
+    uint32_t *ranks = part_ranks(wishes, comm->identity.rank_count, comm->identity.rank, part);
+    const struct topology_heritage heritage = {.whole = &comm->topology, .ranks = ranks};
     const weft_comm_config config = {
         .size = sizeof config,
         .id = &id,
@@ -74,7 +89,8 @@ static weft_status part_join(const struct weft_comm *comm, const struct part *pa
         .progress_thread = comm->progress.running,
         .canonical = comm->canonical,
     };
-    status = weft_comm_create(&config, made);
+    status = ranks ? comm_create(&config, &heritage, made) : WEFT_OUT_OF_MEMORY;
+    free(ranks);
     explicit_bzero(&id, sizeof id);
     return status;
 }
@@ -92,7 +108,7 @@ weft_status weft_comm_split(weft_comm *comm, int32_t colour, int32_t key, weft_c
     if (status != WEFT_OK) goto free_all;
     struct part part = part_find(wishes, rank_count, rank);
     status = offers_exchange(comm, colour != WEFT_COLOUR_NONE && part.first == rank, offers);
-    if (status == WEFT_OK && colour != WEFT_COLOUR_NONE) status = part_join(comm, &part, &offers[part.first], &made);
+    if (status == WEFT_OK && colour != WEFT_COLOUR_NONE) status = part_join(comm, &part, wishes, &offers[part.first], &made);
     if (status == WEFT_OK) *part_comm = made;
 
 free_all:

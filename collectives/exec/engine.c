@@ -90,6 +90,17 @@ static void event_take(struct engine *engine, const struct event *event)
     }
 }
 
+uint32_t engine_connecting(const struct engine *engine, uint32_t *rank, weft_status *status)
+{
+    *status = WEFT_OK;
+    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        if (peer->state == PEER_CONNECTED || (peer->state == PEER_CONNECTING && *status != WEFT_OK)) continue;
+        *rank = peer->rank;
+        if (peer->state == PEER_FAILED) *status = peer->failure;
+    }
+    return engine->connecting_count;
+}
+
 bool engine_poll(struct engine *engine, uint64_t now_ns)
 {
     bool moved = false;

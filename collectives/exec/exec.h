@@ -44,6 +44,12 @@ weft_status engine_create(const struct engine_config *config, struct engine **en
 /* Ends all connections. Unfinished operations must have been freed. NULL is allowed. */
 void engine_destroy(struct engine *engine);
 
+/*
+ * How many connections are being made. If there are some, *peer is the rank of one of them; if one has failed, *peer is
+ * its rank and *status why.
+ */
+uint32_t engine_connecting(const struct engine *engine, uint32_t *peer, weft_status *status);
+
 /* Has everything come that the round under way waits for? To be asked between endpoint_arm() and going to sleep:
  * no event tells of it. */
 bool engine_exchange_is_due(const struct engine *engine);

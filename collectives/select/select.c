@@ -111,12 +111,18 @@ static double price(const struct cost_model *model, const struct select_request 
                   request->collective != WEFT_REDUCE;
     struct shape shape = blocks ? blocks_shape(request->collective, algorithm, request->rank_count)
                                 : whole_shape(request->collective, algorithm, request->rank_count);
+    double pass_ns = shape.passes * model->byte_ns;
+    const struct select_links *links = request->links;
+    if (links && links->messages[request->collective][algorithm])
+        shape.messages = links->messages[request->collective][algorithm];
+    if (links && links->byte_ns[request->collective][algorithm] > pass_ns)
+        pass_ns = links->byte_ns[request->collective][algorithm];
     double chunk = (double)request->bytes * shape.chunk;
     double slice = chunk < model->slice_bytes ? chunk : model->slice_bytes;
     /* Every message of the chain but the first carries one slice before work overlaps. */
     double fill = shape.fills && shape.messages > 1 ? (shape.messages - 1) * slice * model->byte_ns : 0;
-    return (shape.messages + 1) * model->message_ns + shape.steps * model->step_ns +
-           shape.passes * (double)request->bytes * model->byte_ns + fill;
+    return (shape.messages + 1) * model->message_ns + shape.steps * model->step_ns + pass_ns * (double)request->bytes +
+           fill;
 }
 
 weft_status select_plan(const struct cost_model *model, const struct select_request *request,
@@ -129,10 +135,11 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
     };
     for (int i = WEFT_ALGORITHM_AUTO + 1; i < WEFT_ALGORITHM_COUNT; i++) {
         weft_algorithm algorithm = (weft_algorithm)i;
+        bool arranged = request->links && request->links->arranged[request->collective][i];
         const struct plan_generator *generator = request->canonical
                                                      ? plan_generator_find_canonical(request->collective, algorithm)
                                                      : plan_generator_find(request->collective, algorithm);
-        if (!generator || !plan_generator_serves(generator, request->rank_count, false)) continue;
+        if (!generator || !plan_generator_serves(generator, request->rank_count, arranged)) continue;
         made.predicted_ns[i] = price(model, request, algorithm);
         bool chosen =
             request->forced == WEFT_ALGORITHM_AUTO

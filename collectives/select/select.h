@@ -25,6 +25,16 @@ extern const struct cost_model cost_model_shm;   /* ranks of one host over share
 extern const struct cost_model cost_model_verbs; /* all ranks of different hosts are reached over RDMA */
 extern const struct cost_model cost_model_tcp;   /* some ranks are reached over TCP */
 
+/*
+ * What the links of a topology add, once ranks know where they are on one: plans made for it, and how long its busiest
+ * link takes for a byte. A model's own figure for a byte is what a rank can do; the slower of the two counts.
+ */
+struct select_links {
+    double byte_ns[WEFT_COLLECTIVE_COUNT][WEFT_ALGORITHM_COUNT];    /* for each of select_request.bytes; 0: not known */
+    uint32_t messages[WEFT_COLLECTIVE_COUNT][WEFT_ALGORITHM_COUNT]; /* one after another; 0: as for ranks in order */
+    bool arranged[WEFT_COLLECTIVE_COUNT][WEFT_ALGORITHM_COUNT];     /* by rings or trees of the topology */
+};
+
 struct select_request {
     weft_collective collective;
     uint32_t rank_count;
@@ -34,6 +44,8 @@ struct select_request {
     uint32_t slice_bytes;    /* forced; 0: the model's choice */
     uint64_t exchange_bytes; /* direct plans go by rounds, messages up to here by one; 0: they do not */
     bool canonical;          /* of plans whose results are, only; where ranks combine */
+    /* NULL: nothing is known of where ranks are. */
+    const struct select_links *links;
 };
 
 struct select_choice {

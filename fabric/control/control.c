@@ -399,18 +399,64 @@ uint8_t control_features(const struct control *control, uint32_t peer)
     return control->contacts ? control->contacts[peer].features : 0;
 }
 
+/* Where ranks were brought together without a meeting they were by Unix sockets. */
+static bool all_on_one_host(const struct control *control)
+{
+    return !control->contacts || control->identity.meeting.family == AF_UNSPEC;
+}
+
 bool control_same_host(const struct control *control, uint32_t peer)
 {
     const struct contact *contacts = control->contacts;
-    /* Where ranks were brought together without a meeting they were by Unix sockets. */
-    if (!contacts || control->identity.meeting.family == AF_UNSPEC) return true;
+    if (all_on_one_host(control)) return true;
     return memcmp(contacts[peer].host, contacts[control->identity.rank].host, sizeof contacts[peer].host) == 0;
+}
+
+/* By host, the lower rank first. */
+static int compare_hosts(const void *a, const void *b, void *context)
+{
+    const struct contact *contacts = context;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    int order = memcmp(contacts[x].host, contacts[y].host, sizeof contacts[x].host);
+    return order ? order : (x > y) - (x < y);
+}
+
+bool control_hosts(const struct control *control, uint32_t *first)
+{
+    uint32_t count = control->identity.rank_count;
+    struct contact *contacts = control->contacts;
+    memset(first, 0, count * sizeof *first);
+    if (all_on_one_host(control)) return true;
+    uint32_t *ranks = calloc(count, sizeof *ranks);
+    if (!ranks) return false;
+    for (uint32_t rank = 0; rank < count; rank++) ranks[rank] = rank;
+    qsort_r(ranks, count, sizeof *ranks, compare_hosts, contacts);
+    for (uint32_t i = 0; i < count; i++) {
+        bool same = i > 0 && memcmp(contacts[ranks[i - 1]].host, contacts[ranks[i]].host, sizeof contacts->host) == 0;
+        first[ranks[i]] = same ? first[ranks[i - 1]] : ranks[i];
+    }
+    free(ranks);
+    return true;
 }
 
 void control_address_text(const struct control *control, char text[64])
 {
+    control_contact_text(control, control->identity.rank, text);
+}
+
+int control_reach_cause(const struct control *control, uint32_t peer)
+{
+    engine_lock();
+    int cause = control->reaches[peer].cause;
+    if (!cause) cause = control->reaches[control->identity.rank_count + peer].cause;
+    engine_unlock();
+    return cause;
+}
+
+void control_contact_text(const struct control *control, uint32_t rank, char text[64])
+{
     if (control->contacts)
-        tcp_address_text(&control->contacts[control->identity.rank].data, text);
+        tcp_address_text(&control->contacts[rank].data, text);
     else
         strcpy(text, "Unix sockets only");
 }

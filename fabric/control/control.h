@@ -100,6 +100,10 @@ weft_status control_reach_tcp(void *context, uint32_t peer, int *fd);
 /* Can @p peer be reached over control_reach(), which is by Unix sockets? The same at both ends. Thread: any. */
 bool control_same_host(const struct control *control, uint32_t peer);
 
+/* first[rank]: the lowest rank that is on the same host; room for all ranks. The same on every rank. False when out of
+ * memory. Thread: any. */
+bool control_hosts(const struct control *control, uint32_t *first);
+
 /* What @p peer, or this rank itself, has told of itself; 0 where ranks have no network between them. Thread: any. */
 uint8_t control_features(const struct control *control, uint32_t peer);
 
@@ -122,6 +126,12 @@ weft_status control_gather(struct control *control, const void *bytes, size_t si
                            uint64_t deadline_ns, struct diagnostic *diagnostic);
 /* What @p source gave to the last gather; the control's, until the next one. NULL where it gave nothing. */
 const uint8_t *control_share(const struct control *control, uint32_t source, size_t *size);
+
+/* Where @p rank listens, as control_address_text(). Thread: any. */
+void control_contact_text(const struct control *control, uint32_t rank, char text[64]);
+
+/* Why @p peer could not be reached last, by either kind of socket: an errno; 0: not known. Thread: any. */
+int control_reach_cause(const struct control *control, uint32_t peer);
 
 /* Where this rank listens, such as "10.0.0.1:40001"; "Unix sockets only" where there is no network. Thread: any. */
 void control_address_text(const struct control *control, char text[64]);

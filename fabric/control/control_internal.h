@@ -51,6 +51,7 @@ struct reach {
     } * first;
     weft_status refused; /* WEFT_OK: has not been */
     bool dialling;
+    int cause; /* why the last attempt came to nothing, an errno; 0: none did */
 };
 
 /* Where we listen. */

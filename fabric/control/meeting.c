@@ -196,6 +196,8 @@ static void dial_advance(struct dial *dial, uint64_t now_ns)
     weft_status status = handshake_advance(handshake, &diagnostic);
     if (handshake->role == ROLE_MEETING) control->reception.cause = handshake->cause;
     if (handshake->link.fd < 0) engine_watch_forget(&dial->watch);
+    if (handshake->role == ROLE_TRANSPORT || handshake->role == ROLE_LANE)
+        meeting_reach(control, handshake->peer, handshake->role)->cause = handshake->cause;
     if (status == WEFT_IN_PROGRESS) {
         if (before < 0 && handshake->link.fd >= 0) {
             dial->watch = engine_watch_add(handshake->link.fd, HANDSHAKE_EVENTS, dial_ready, dial);
