@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,15 +10,6 @@
 #include "fabric/launch/launch.h"
 
 #define CACHE_LINE_BYTES 64u
-
-/* Cores that this process may run on. */
-static uint32_t core_count(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    int count = CPU_COUNT(&set);
-    return count > 0 ? (uint32_t)count : 1;
-}
 
 /* The caller's wishes, else the environment's, else the defaults; checked. */
 static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *wishes, struct diagnostic *diagnostic)
@@ -66,8 +56,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     status = comm_memory_create(comm);
     if (status != WEFT_OK) goto destroy_endpoint;
     comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : comm->model->slice_bytes;
-    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
-    comm->spin_ns = comm->local_rank_count > core_count() ? 0 : config_get()->spin_ns;
+    comm->spin_ns = comm->local_rank_count > wait_core_count() ? 0 : config_get()->spin_ns;
     comm->pair_channel = 2 * (comm->channel_units ? comm->channel_units : 1); /* a double tree has two per unit */
     if (comm->topology.book && comm->topology.book->channel_count > comm->pair_channel)
         comm->pair_channel = comm->topology.book->channel_count;

@@ -221,6 +221,11 @@ static inline void relax(void)
     __asm__ volatile("yield");
 #endif
 }
+/*
+ * Cores that this host has for its ranks; the one that a rank is bound to does not count alone. With more ranks than
+ * cores nobody spins: each would keep the others from what it waits for.
+ */
+uint32_t wait_core_count(void);
 struct waiter {
     struct weft_comm *comm;
     uint64_t spin_ns, yield_ns; /* busy waiting, then giving the core away, before sleeping */

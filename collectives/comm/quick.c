@@ -12,6 +12,8 @@
 
 /* Looks at which nothing moves before the long way: some microseconds, as many as a peer needs that is on its way. */
 #define LOOKS 200u
+/* Of them, made without a pause: a peer that comes at the same time is there after as many. */
+#define EAGER_LOOKS 64u
 
 bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo)
 {
@@ -46,8 +48,7 @@ bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct sign
         bool moved = false;
         status = operation_advance(operation, &moved);
         if (moved) continue;
-        relax();
-        looks++;
+        if (looks++ >= EAGER_LOOKS) relax();
     }
     if (status != WEFT_OK) {
         *begun = operation;

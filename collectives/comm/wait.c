@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,6 +25,24 @@
 #define CROWDED_NS (20 * NS_PER_MS)
 /* Longest sleep: stalls and deadlines are looked at this often. */
 #define SLEEP_MS 20
+
+/* On a thread of its own, which the kernel allows every core that the container has, bound or not. */
+static void *cores_count(void *count)
+{
+    cpu_set_t cores;
+    memset(&cores, 0xff, sizeof cores);
+    (void)sched_setaffinity(0, sizeof cores, &cores);
+    if (sched_getaffinity(0, sizeof cores, &cores) == 0) *(uint32_t *)count = (uint32_t)CPU_COUNT(&cores);
+    return NULL;
+}
+
+uint32_t wait_core_count(void)
+{
+    uint32_t count = 0;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, cores_count, &count) == 0) pthread_join(thread, NULL);
+    return count > 0 ? count : 1;
+}
 
 struct waiter waiter_of_caller(struct weft_comm *comm)
 {
