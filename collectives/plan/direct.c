@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every rank with every other, at once: one message of latency (two for an all-reduce), and as many connections as
- * there are ranks. Where blocks differ by receiver, one track for each peer, so that none waits for another; where one
- * block goes to all, or comes together from all, one step does it in one pass over memory, which bounds the ranks to a
- * step's operands. Peers come in the order of their distance, so that not all ranks begin with the same one.
+ * Every rank with every other, at once: one message of latency (two for an all-reduce of more than two ranks), and as
+ * many connections as there are ranks. Where blocks differ by receiver, one track for each peer, so that none waits for
+ * another; where one block goes to all, or comes together from all, one step does it in one pass over memory, which
+ * bounds the ranks to a step's operands. Peers come in the order of their distance, so that not all ranks begin with
+ * the same one.
  */
 #include "collectives/plan/generators.h"
 
@@ -84,9 +85,28 @@ weft_status direct_reduce_scatter(const struct weft_plan *plan, uint32_t rank, s
     return WEFT_OK;
 }
 
+/* Of two ranks each sends all it has: no more than a half and a result, and one message of latency instead of two. */
+static weft_status pair_all_reduce(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
+{
+    for (uint32_t i = 0; i < plan_instance_count(plan); i++) {
+        uint32_t send_track = builder->program.track_count;
+        builder_track(builder, 2 * i, i, i + 1, 1);
+        builder_step(builder);
+        contribute(plan, builder, rank, 1 - rank);
+        builder_track(builder, 2 * i, i, i + 1, 1);
+        struct plan_step *combine = builder_step(builder);
+        combine->after_track = send_track;
+        combine->after_step = 0;
+        combine_all(plan, builder, rank, combine);
+        builder_destination(builder, SPACE_OUTPUT, rank);
+    }
+    return WEFT_OK;
+}
+
 /* One piece of the message for each rank to combine; pieces go out on one channel and results on the next. */
 weft_status direct_all_reduce(const struct weft_plan *plan, uint32_t rank, struct program_builder *builder)
 {
+    if (plan->rank_count == 2) return pair_all_reduce(plan, rank, builder);
     for (uint32_t i = 0; i < plan_instance_count(plan); i++) {
         uint32_t pieces = 2 * i, results = pieces + 1;
         for (uint32_t distance = 1; distance < plan->rank_count; distance++) {
