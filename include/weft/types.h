@@ -96,7 +96,7 @@ typedef enum weft_dtype {
  * divided once by the number of ranks: in floating point for floats, truncating towards zero for integers; so int8's
  * average of 100 and 100 is -28. Unsigned types are compared and divided as unsigned. min and max of floats return a
  * NaN if any contribution is one. 16- and 8-bit floats are combined in float32; partial results that travel between
- * ranks are rounded to the type.
+ * ranks are rounded to the type, but for canonical calls (weft_call), which round once.
  *
  * A premultiplied sum adds up every rank's input times that rank's own scale (weft_call). 16- and 8-bit floats are
  * multiplied in float32 by the scale rounded to it, and the product goes into the rank's first addition as it is;

@@ -45,4 +45,7 @@ for dtype in float32 float64 float16 bfloat16 float8_e4m3 float8_e5m2 int8 uint8
     right all_reduce --ranks 3 --dtype $dtype --op $op -b 1000 -e 100000 -f 10 --iters 2
   done
 done
+for collective in all_reduce reduce_scatter reduce broadcast; do
+  right $collective --ranks 5 --canonical --dtype bfloat16 -b 1000 -e 1M -f 30 --iters 2
+done
 finish

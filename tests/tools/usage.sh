@@ -32,7 +32,7 @@ mistake "did you mean ring?" "$perf" all_reduce --algorithm rign
 mistake "dpdk is not in this version; there is auto, shm, tcp, verbs" "$perf" all_reduce --transport dpdk
 mistake "not in this version; there is auto, ring, tree, direct, halving" "$perf" all_reduce --algorithm=hierarchical
 mistake "not in this version; there is plain, registered" "$perf" all_reduce --buffers cuda
-mistake "--canonical is not in this version" "$perf" all_reduce --canonical
+mistake "--algorithm ring is never canonical" "$perf" all_reduce --canonical --algorithm ring
 mistake "--no-check takes no value" "$perf" all_reduce --no-check=yes
 
 mistake "weft-topo show" "$topo"

@@ -80,8 +80,8 @@ static const struct option_entry entries[] = {
     {"--json", OPTION_TEXT, "FILE", "write the rows there too", FIELD(json_file), 0, 0, NULL, NULL},
     {"--calibrate", OPTION_FLAG, NULL, "instead: measure two ranks' messages, for communicators to choose by",
      FIELD(calibrate), 0, 0, NULL, NULL},
-    {"--canonical", OPTION_FLAG, NULL, "", FIELD(canonical), 0, 0, NULL,
-     "is not in this version; without it results are equal from run to run for equal ranks, size and algorithm"},
+    {"--canonical", OPTION_FLAG, NULL, "results that depend on inputs and the number of ranks alone", FIELD(canonical),
+     0, 0, NULL, NULL},
 };
 
 static const char notes[] =
@@ -103,6 +103,7 @@ static const char notes[] =
     "  weft-perf all_reduce --ranks 2 --algorithm ring -b 1M -e 1M --iters 200 --json ring.json\n"
     "  weft-perf all_to_all --ranks 4 -b 1M -e 1M             256 KiB to each of the four\n"
     "  weft-perf broadcast --ranks 3 --root 2 --dtype bfloat16\n"
+    "  weft-perf all_reduce --ranks 4 --canonical             what equal bits on every machine cost\n"
     "  WEFT_VERIFY=1 weft-perf all_reduce --ranks 8 -e 64K    prove every plan right before it is used\n"
     "\n"
     "WEFT_ variables (WEFT_SLICE, WEFT_CHANNELS, WEFT_DEADLINE, WEFT_LOG, ...) set everything else: man weft.\n"
@@ -137,6 +138,10 @@ static enum options_outcome options_complete(struct perf_options *options, const
     }
     enum options_outcome outcome = option_word_parse(&collective, positionals->values[0], options, error);
     if (outcome != OPTIONS_GO_ON) return outcome;
+    if (options->canonical && options->algorithm == WEFT_ALGORITHM_RING && perf_has_op(options->collective)) {
+        snprintf(error, OPTIONS_ERROR_BYTES, "--algorithm ring is never canonical; direct, tree and halving are");
+        return OPTIONS_MISTAKE;
+    }
     if (!options->begin_bytes) options->begin_bytes = begin_default;
     if (options->begin_bytes > end_default && !options->end_bytes) options->end_bytes = options->begin_bytes;
     if (!options->end_bytes) options->end_bytes = end_default;
@@ -305,6 +310,7 @@ int main(int argc, char *argv[])
     if (outcome != OPTIONS_GO_ON) return options_answer(&command, outcome, error);
     /* The library takes it from the environment, and the ranks that are started inherit that. */
     if (options.transport != PERF_TRANSPORT_AUTO) setenv("WEFT_TRANSPORT", transports[options.transport].name, 1);
+    if (options.canonical) setenv("WEFT_CANONICAL", "1", 1);
     if (!options.rank_count || weft_local_is_child()) return rank_main(&options);
     if (!json_is_writable(&options)) return 1;
     int exit_code = 1;

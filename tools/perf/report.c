@@ -40,9 +40,10 @@ void report_header(const struct perf_options *options, const char *transport, ui
 {
     char batch[48] = "";
     if (options->batch > 1) snprintf(batch, sizeof batch, ", batches of %" PRIu64, options->batch);
-    printf("# weft-perf %s: %s, %" PRIu32 " rank%s, transport %s, algorithm %s, %s buffers%s\n", weft_version(),
+    printf("# weft-perf %s: %s, %" PRIu32 " rank%s, transport %s, algorithm %s%s, %s buffers%s\n", weft_version(),
            weft_collective_name((weft_collective)options->collective), rank_count, rank_count == 1 ? "" : "s",
-           transport, weft_algorithm_name((weft_algorithm)options->algorithm), buffers_word(options), batch);
+           transport, weft_algorithm_name((weft_algorithm)options->algorithm), options->canonical ? ", canonical" : "",
+           buffers_word(options), batch);
     printf("#\n# %54s%24s%12s  %22s\n", "", "out-of-place", "", "in-place");
     printf("# %10s %13s %11s %10s %6s %9s %8s %8s %7s  %9s %8s %8s %7s\n", "size", "count", "type", "redop", "root",
            "time", "algbw", "busbw", "#wrong", "time", "algbw", "busbw", "#wrong");
