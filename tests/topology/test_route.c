@@ -236,6 +236,32 @@ static void nics_of_a_single_host_lead_nowhere(void **state)
     weft_topology_destroy(topology);
 }
 
+/* A way over switches that are one leads through the same of them on both sides, whatever order links are listed in. */
+static void nvswitches_that_are_used_as_one_are_met_by_all_their_gpus(void **state)
+{
+    (void)state;
+    weft_topology *topology = topology_new();
+    uint32_t host = add(topology, NODE_HOST, TOPOLOGY_NONE, "a"), package = add(topology, NODE_PACKAGE, host, "0");
+    uint32_t gpus[3], switches[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        const char *name = (const char *[]){"0", "1", "2"}[i];
+        gpus[i] = add(topology, NODE_GPU, package, name);
+        switches[i] = add(topology, NODE_NVSWITCH, host, name);
+        join(topology, LINK_PCI, gpus[i], package, 24e9);
+    }
+    for (uint32_t g = 0; g < 3; g++)
+        for (uint32_t s = 0; s < 3; s++) join(topology, LINK_NVLINK, gpus[g], switches[(g + s) % 3], 100e9);
+    seal(topology);
+    for (uint32_t g = 0; g < 3; g++) {
+        struct routes routes = find(topology, &(struct route_request){gpus[g], gpus[(g + 1) % 3], 0}, 1);
+        assert_int_equal(routes.spans[0].count, 2);
+        for (uint32_t i = 0; i < 2; i++)
+            assert_int_equal(topology->links[routes.links[routes.spans[0].first + i] / 2].kind, LINK_NVLINK);
+        routes_free(&routes);
+    }
+    weft_topology_destroy(topology);
+}
+
 /* Three NVSwitches, the last of which joins one GPU less; and two NVLinks side by side between GPUs, written both ways.
  */
 static void nvlinks_that_are_used_as_one_have_one_lead_and_their_sum(void **state)
@@ -299,6 +325,7 @@ int main(void)
         cmocka_unit_test(nics_without_a_link_reach_each_other_over_the_network_that_is_not_shown),
         cmocka_unit_test(nics_of_a_single_host_lead_nowhere),
         cmocka_unit_test(nvlinks_that_are_used_as_one_have_one_lead_and_their_sum),
+        cmocka_unit_test(nvswitches_that_are_used_as_one_are_met_by_all_their_gpus),
         cmocka_unit_test(ends_that_nothing_joins_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

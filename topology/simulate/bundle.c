@@ -16,6 +16,7 @@ struct switch_key {
 
 struct bundle_key {
     uint32_t low, high; /* what the link joins, a switch being the one that stands for it */
+    bool elsewhere;     /* it does not end at the switch that stands for the others, so it cannot lead */
     uint32_t link;
 };
 
@@ -32,6 +33,7 @@ static int bundle_compare(const void *left, const void *right)
     const struct bundle_key *a = left, *b = right;
     if (a->low != b->low) return a->low < b->low ? -1 : 1;
     if (a->high != b->high) return a->high < b->high ? -1 : 1;
+    if (a->elsewhere != b->elsewhere) return a->elsewhere ? 1 : -1;
     return (a->link > b->link) - (a->link < b->link);
 }
 
@@ -71,7 +73,8 @@ static bool bundles_match(const weft_topology *topology, const uint32_t *stands_
         const struct topology_link *link = &topology->links[i];
         if (link->kind != LINK_NVLINK && link->kind != LINK_XGMI) continue;
         uint32_t from = stands_for[link->from], to = stands_for[link->to];
-        keys[count++] = (struct bundle_key){from < to ? from : to, from < to ? to : from, i};
+        bool elsewhere = from != link->from || to != link->to;
+        keys[count++] = (struct bundle_key){from < to ? from : to, from < to ? to : from, elsewhere, i};
     }
     qsort(keys, count, sizeof *keys, bundle_compare);
     for (uint32_t i = 0, first = 0; i < count; i++) {
