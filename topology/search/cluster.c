@@ -97,9 +97,10 @@ bool cluster_init(struct cluster *cluster, struct search_context *context)
     cluster->via = arena_alloc(&cluster->arena, nodes, sizeof *cluster->via);
     cluster->round = arena_alloc(&cluster->arena, nodes, sizeof *cluster->round);
     cluster->queue = arena_alloc(&cluster->arena, nodes, sizeof *cluster->queue);
+    cluster->inside = arena_alloc(&cluster->arena, nodes, sizeof *cluster->inside);
     cluster->pressure = arena_alloc(&cluster->arena, nodes, sizeof *cluster->pressure);
-    bool ok = cluster->seen && cluster->round && cluster->via && cluster->queue && cluster->pressure &&
-              place_hosts(cluster) && cut_out_host(cluster) &&
+    bool ok = cluster->seen && cluster->round && cluster->via && cluster->queue && cluster->inside &&
+              cluster->pressure && place_hosts(cluster) && cut_out_host(cluster) &&
               index_arcs(cluster, context->graph, &cluster->index[0]) &&
               index_arcs(cluster, context->reversed, &cluster->index[1]);
     context->failed |= !ok;
@@ -143,6 +144,36 @@ static void reach(struct round *round, uint32_t arc)
     c->via[along->to] = arc;
 }
 
+/*
+ * For nodes of the target's host: rounds[] over arcs inside it to the target. Returns the least of them among the nodes
+ * that the fabric leads to: from outside, the target is never nearer than that.
+ */
+static uint32_t inside_rounds(struct cluster *c, const struct search_flow_graph *graph, uint32_t to, bool relay)
+{
+    const struct cluster_index *index = &c->index[graph == c->index[1].graph];
+    const struct search_flow_graph *back = c->index[graph != c->index[1].graph].graph;
+    uint32_t host = c->shapes.host_index[to], head = 0, tail = 1, least = UINT32_MAX;
+    for (uint32_t i = c->shapes.first_node[host]; i < c->shapes.first_node[host + 1]; i++)
+        c->inside[c->shapes.nodes[i]] = UINT32_MAX;
+    c->inside[to] = 0;
+    c->queue[0] = to;
+    while (head < tail) {
+        uint32_t node = c->queue[head++];
+        if (node < graph->rank_count && node != to && !relay) continue;
+        for (uint32_t i = back->first_arc[node]; i < back->first_arc[node + 1]; i++) {
+            uint32_t before = back->arcs[i].to;
+            if (c->shapes.host_index[before] != host || c->inside[before] != UINT32_MAX) continue;
+            c->inside[before] = c->inside[node] + 1;
+            c->queue[tail++] = before;
+        }
+    }
+    for (uint32_t i = index->first_into[host]; i < index->first_into[host + 1]; i++) {
+        uint32_t entry = graph->arcs[index->into[i]].to;
+        if (c->inside[entry] < least) least = c->inside[entry];
+    }
+    return least;
+}
+
 static void leave(struct round *round, uint32_t node, const uint32_t *ends)
 {
     struct cluster *c = round->cluster;
@@ -166,15 +197,24 @@ static void leave(struct round *round, uint32_t node, const uint32_t *ends)
 bool cluster_way(struct cluster *cluster, const struct search_flow_graph *graph, const uint64_t *load, uint32_t from,
                  uint32_t to, bool relay, struct hop_list *arcs)
 {
-    uint32_t ends[2] = {from, to}, head = 0, tail = 1;
+    uint32_t ends[2] = {from, to}, head = 0, tail = 1, target = cluster->shapes.host_index[to];
+    uint32_t least = inside_rounds(cluster, graph, to, relay), best = UINT32_MAX;
     cluster->stamp++;
     cluster->seen[from] = cluster->stamp;
     cluster->pressure[from] = 0;
     cluster->queue[0] = from;
-    while (head < tail && cluster->seen[to] != cluster->stamp) {
+    for (uint32_t depth = 0; head < tail && cluster->seen[to] != cluster->stamp; depth++) {
         struct round round = {.cluster = cluster, .graph = graph, .load = load, .tail = tail, .new_tail = tail};
+        for (uint32_t at = head; at < tail; at++) { /* in the target's host the rest of the way is known */
+            uint32_t node = cluster->queue[at];
+            bool passes = node >= graph->rank_count || node == from || relay;
+            bool known = cluster->shapes.host_index[node] == target && cluster->inside[node] != UINT32_MAX;
+            if (known && passes && depth + cluster->inside[node] < best) best = depth + cluster->inside[node];
+        }
         for (uint32_t at = head; at < tail; at++) {
             uint32_t node = cluster->queue[at];
+            bool outside = cluster->shapes.host_index[node] != target;
+            if (outside && best != UINT32_MAX && depth + 1 + least > best) continue; /* a longer way than one known */
             if (node >= graph->rank_count || node == from || relay) leave(&round, node, ends);
         }
         head = tail;

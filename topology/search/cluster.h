@@ -29,6 +29,7 @@ struct cluster {
     struct cluster_index index[2];  /* of the graph, and of the reversed one */
     /* of one search for a way */
     uint32_t *seen, *round, stamp, *via, *queue;
+    uint32_t *inside; /* rounds from a node of the target's host to the target */
     double *pressure; /* by node: the fullest arc on the way, for its capacity */
 };
 
