@@ -153,6 +153,7 @@ weft_status advice_predict(struct advice *advice, struct diagnostic *diagnostic)
                                                 .endpoints = advice->endpoints,
                                                 .bytes = advice->request.bytes,
                                                 .slice_count = advice->request.slice_count,
+                                                .work_budget = advice->work_budget,
                                                 .go_on = prediction_goes_on,
                                                 .context = advice};
         advice->activity = candidate->name;

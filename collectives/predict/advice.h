@@ -34,6 +34,7 @@ struct advice {
     double *assumed; /* by route link: bandwidths that the search took for links without one */
     struct candidate candidates[CANDIDATES_MAX];
     uint32_t candidate_count;
+    uint64_t work_budget;           /* of predict_request, for each candidate */
     uint32_t chosen;                /* the one with the least predicted time; CANDIDATES_MAX: none was predicted */
     uint64_t deadline_ns, asked_ns; /* of the search; when progress was last asked */
     bool ended;                     /* progress said so */

@@ -49,10 +49,14 @@ static void figures_give(const weft_topology_figures *made, weft_topology_figure
     figures->size = size;
 }
 
+/* To tell candidates from each other needs less than to say what one takes. */
+#define COMPARISON_WORK UINT64_C(3000000)
+
 /* Everything before the words: search, and if it is to be explained, prices. */
 static weft_status plan_prepare(struct advice *advice, bool price, struct diagnostic *diagnostic)
 {
     weft_status status = advice_search(advice, diagnostic);
+    advice->work_budget = COMPARISON_WORK;
     if (status == WEFT_OK && price) {
         status = advice_candidates(advice, diagnostic);
         if (status == WEFT_OK) status = advice_predict(advice, diagnostic);

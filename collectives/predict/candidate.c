@@ -6,6 +6,9 @@
 #include "collectives/arrange/arrange.h"
 #include "collectives/predict/advice.h"
 
+/* Edges of all trees together: more take longer to simulate than anybody waits for. */
+#define TREE_EDGES_MAX 250000u
+
 static struct candidate *candidate_add(struct advice *advice, const char *name, weft_algorithm algorithm)
 {
     struct candidate *candidate = &advice->candidates[advice->candidate_count++];
@@ -84,8 +87,14 @@ static weft_status found_candidate(struct advice *advice, enum arrangement_kind 
         return WEFT_OK;
     }
     candidate->ideal_algbw = found.algbw;
-    status = candidate_make(advice, candidate, &found.layout);
-    if (status == WEFT_OK && !candidate->plan) status = candidate_thin(advice, candidate, kind, &found);
+    if ((uint64_t)found.layout.tree_count * advice->rank_count > TREE_EDGES_MAX) {
+        snprintf(candidate->refusal, sizeof candidate->refusal,
+                 "not priced: %u trees over %u ranks take too long to simulate", found.layout.tree_count,
+                 advice->rank_count);
+    } else {
+        status = candidate_make(advice, candidate, &found.layout);
+        if (status == WEFT_OK && !candidate->plan) status = candidate_thin(advice, candidate, kind, &found);
+    }
     arrangement_free(&found);
     return status;
 }

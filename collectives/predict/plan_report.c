@@ -308,9 +308,15 @@ static void loss_text(const struct advice *advice, const struct prediction *pred
     }
 }
 
+static bool is_coarse(const struct prediction *prediction)
+{
+    return prediction->extrapolated || prediction->slices < prediction->real_slices;
+}
+
 void advice_candidates_text(const struct advice *advice, struct text *text)
 {
     double best = advice->chosen < CANDIDATES_MAX ? advice->candidates[advice->chosen].prediction.seconds : 0;
+    bool coarse = false;
     for (uint32_t i = 0; i < advice->candidate_count; i++) {
         const struct candidate *candidate = &advice->candidates[i];
         text_add(text, "  %-50s ", candidate->name);
@@ -319,7 +325,9 @@ void advice_candidates_text(const struct advice *advice, struct text *text)
             continue;
         }
         const struct prediction *prediction = &candidate->prediction;
-        text_add(text, "%11.6g us  algbw %8.4g GB/s", prediction->seconds * 1e6, prediction->algbw / GB);
+        text_add(text, "%c%10.6g us  algbw %8.4g GB/s", is_coarse(prediction) ? '~' : ' ', prediction->seconds * 1e6,
+                 prediction->algbw / GB);
+        coarse |= is_coarse(prediction);
         if (i == advice->chosen)
             text_add(text, "  chosen\n");
         else
@@ -328,6 +336,19 @@ void advice_candidates_text(const struct advice *advice, struct text *text)
             text_add(text, "    of up to %u for each root, or in all, the %u heaviest: more do not fit into a plan\n",
                      candidate->found, candidate->kept);
     }
+    if (coarse)
+        text_add(text, "  (~: simulated with fewer, larger slices than a run has, which takes a little longer)\n");
+}
+
+/* Which rank is where, as far as it fits. */
+static void ranks_text(const struct advice *advice, struct text *text)
+{
+    for (uint32_t rank = 0; rank < advice->rank_count && rank < NAMES_SHOWN; rank++) {
+        char name[128];
+        advice_node_name(advice->topology, advice->endpoints[rank], name);
+        text_add(text, "%s%u: %s", rank % 4 ? ",  " : rank ? "\n  " : "  ", rank, name);
+    }
+    text_add(text, advice->rank_count > NAMES_SHOWN ? ", ...\n" : "\n");
 }
 
 void advice_plan_text(const struct advice *advice, struct text *text)
@@ -338,12 +359,13 @@ void advice_plan_text(const struct advice *advice, struct text *text)
              weft_collective_name(advice->request.collective), advice->rank_count,
              topology_node_kind_name(advice->topology->nodes[advice->endpoints[0]].kind), search->hosts.host_count,
              search->hosts.host_count == 1 ? "" : "s");
+    if (advice->request.explain) ranks_text(advice, text);
     rings_text(advice, text);
     trees_text(advice, text);
     text_add(text, "bound: algbw %.6g %s%s", scaled(advice, search->bound.algbw), unit_of(advice),
              search->bound.exact ? "" : " (not exact)");
     if (bound > 0) text_add(text, "; reached: %.6g of it", fmax(ring_algbw(advice), tree_algbw(advice)) / bound);
-    text_add(text, "\n");
+    text_add(text, bound > 0 && advice->request.explain ? " (of bandwidth; latency and overheads left aside)\n" : "\n");
     if (search->expired) text_add(text, "the search ran out of time: this is the best so far\n");
     if (!advice->request.explain) return;
     bound_text(advice, text);

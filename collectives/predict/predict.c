@@ -15,7 +15,7 @@
  * A message over a network where much depends on each other costs more than one where little does. What it costs is
  * counted, not timed, so that equal questions get equal answers: some seconds' worth, then fewer slices are tried.
  */
-#define WORK_MAX UINT64_C(20000000)
+#define WORK_DEFAULT UINT64_C(20000000)
 #define FEWER_SLICES 8
 /* Two lengths to which long runs are cut: far enough apart for the second to tell what one repetition more takes. */
 enum { SHORT_RUN = 8, LONG_RUN = 16 };
@@ -168,8 +168,9 @@ static void results_begin(const struct walk *walk, struct prediction *prediction
 static weft_status predict_stretched(const struct predict_request *request, struct prediction *prediction,
                                      struct diagnostic *diagnostic)
 {
-    struct walk shorter = {.request = request, .repeat_limit = SHORT_RUN, .forced_slices = 1, .work_max = WORK_MAX};
-    struct walk longer = {.request = request, .repeat_limit = LONG_RUN, .forced_slices = 1, .work_max = 2 * WORK_MAX};
+    uint64_t work = request->work_budget;
+    struct walk shorter = {.request = request, .repeat_limit = SHORT_RUN, .forced_slices = 1, .work_max = work};
+    struct walk longer = {.request = request, .repeat_limit = LONG_RUN, .forced_slices = 1, .work_max = 2 * work};
     weft_status status = walk_load(&shorter, diagnostic);
     if (status == WEFT_OK) status = walk_once(&shorter, diagnostic);
     if (status == WEFT_OK) status = walk_load(&longer, diagnostic);
@@ -202,7 +203,7 @@ static weft_status predict_sliced(const struct predict_request *request, double 
                         .repeat_limit = UINT32_MAX,
                         .slice_divisor = *divisor,
                         .forced_slices = request->slice_count,
-                        .work_max = WORK_MAX};
+                        .work_max = request->work_budget};
     weft_status status = walk_fit(&walk, diagnostic);
     *divisor = walk.slice_divisor;
     *too_many = status == WEFT_OK && walk.messages > request->message_budget;
@@ -238,6 +239,7 @@ weft_status predict_plan(const struct predict_request *request, struct predictio
     if (!filled.figures) filled.figures = &cost_figures_built_in;
     if (!filled.slice_bytes) filled.slice_bytes = slice_bytes_default(request);
     if (!filled.message_budget) filled.message_budget = BUDGET_DEFAULT;
+    if (!filled.work_budget) filled.work_budget = WORK_DEFAULT;
     bool too_many;
     weft_status status = predict_full(&filled, &made, diagnostic, &too_many);
     if (status == WEFT_OK && too_many) status = predict_stretched(&filled, &made, diagnostic);

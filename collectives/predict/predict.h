@@ -36,6 +36,7 @@ struct predict_request {
     uint32_t slice_count;      /* slices of the largest chunk to simulate; 0: as many as there really are, while that
                                   makes at most half a million messages */
     uint64_t message_budget;   /* messages to simulate at most; 0: 4 million */
+    uint64_t work_budget;      /* flows given a rate at most, beyond which fewer slices are tried; 0: 20 million */
     bool (*go_on)(void *context, double share_done); /* may be NULL; false: WEFT_DEADLINE_EXCEEDED */
     void *context;
 };
