@@ -23,6 +23,7 @@ static void borrowed_map(struct shm_borrowed *share, uint64_t offset, uint64_t p
         return;
     }
     (void)madvise(mapping, bytes, MADV_DONTFORK); /* as for segments */
+    (void)madvise(mapping, bytes, MADV_HUGEPAGE); /* whoever touches a page first decides on its size */
     share->mapping = mapping;
     share->mapping_bytes = bytes;
     share->start = (uint8_t *)mapping + before;
