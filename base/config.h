@@ -63,6 +63,7 @@
       "bytes registered at a time; 0: half of what may be locked")                                                     \
     X(calibration, WEFT_CALIBRATION, S, "", 0, 0,                                                                      \
       "measured costs, a file all ranks read; 0: none; empty: this host's")                                            \
+    X(tuning, WEFT_TUNING, S, "", 0, 0, "measured choices of algorithms, a file all ranks read")                       \
     X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")     \
     X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
     X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \

@@ -33,6 +33,7 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
         0,
         0,
         comm->topology.book ? comm->topology.book->hash : 0,
+        comm->tuning ? comm->tuning->hash : 0,
     };
     /* Measured figures are a file's: ranks that read different ones are to hear of it before their choices part. */
     memcpy(&fields[3], &comm->model->message_ns, sizeof fields[3]);

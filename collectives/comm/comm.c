@@ -31,6 +31,19 @@ static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *w
     return WEFT_OK;
 }
 
+/* Room for whatever the model and the tuning may choose. */
+static uint32_t slice_bytes_most(const struct weft_comm *comm)
+{
+    uint32_t tuned = comm->tuning ? comm->tuning->slice_bytes_most : 0;
+    return tuned > comm->model->slice_bytes ? tuned : comm->model->slice_bytes;
+}
+
+static uint32_t channel_units_most(const struct weft_comm *comm)
+{
+    if (comm->channel_units) return comm->channel_units;
+    return comm->tuning && comm->tuning->channel_units_most ? comm->tuning->channel_units_most : 1;
+}
+
 static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wishes,
                               const struct topology_heritage *heritage, struct diagnostic *diagnostic)
 {
@@ -51,13 +64,14 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     status = comm_endpoint_create(comm, diagnostic);
     if (status != WEFT_OK) goto leave;
     comm_model_calibrate(comm);
-    status = comm_topology_settle(comm, diagnostic);
+    status = comm_tune(comm, diagnostic);
+    if (status == WEFT_OK) status = comm_topology_settle(comm, diagnostic);
     if (status != WEFT_OK) goto destroy_endpoint;
     status = comm_memory_create(comm);
     if (status != WEFT_OK) goto destroy_endpoint;
-    comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : comm->model->slice_bytes;
+    comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : slice_bytes_most(comm);
     comm->spin_ns = comm->local_rank_count > wait_core_count() ? 0 : config_get()->spin_ns;
-    comm->pair_channel = 2 * (comm->channel_units ? comm->channel_units : 1); /* a double tree has two per unit */
+    comm->pair_channel = 2 * channel_units_most(comm); /* a double tree has two per unit */
     if (comm->topology.book && comm->topology.book->channel_count > comm->pair_channel)
         comm->pair_channel = comm->topology.book->channel_count;
     const struct engine_config engine = {
@@ -115,6 +129,7 @@ weft_status comm_create(const weft_comm_config *config, const struct topology_he
         log_error("rank %u of %u cannot join: %s: %s", config->rank, config->rank_count, weft_status_name(status),
                   diagnostic.text);
         pthread_mutex_destroy(&made->plans_lock);
+        free(made->tuning);
         free(made);
         return status;
     }
@@ -170,6 +185,7 @@ void weft_comm_destroy(weft_comm *comm)
     comm_topology_close(comm);
     pthread_mutex_destroy(&comm->plans_lock);
     free(comm->pair_sequences);
+    free(comm->tuning);
     free(comm);
 }
 

@@ -12,6 +12,7 @@
 #include "collectives/exec/exec.h"
 #include "collectives/select/calibration.h"
 #include "collectives/select/select.h"
+#include "collectives/select/tuning.h"
 #include "fabric/control/control.h"
 
 /* What tells the plans of a collective apart. */
@@ -108,7 +109,8 @@ struct weft_comm {
     weft_algorithm algorithm;
     uint32_t channel_units, slice_bytes, slot_bytes, slot_depth, local_rank_count;
     const struct cost_model *model;
-    struct cost_model measured_model; /* what `model` points to where figures were measured */
+    struct cost_model measured_model; /* what `model` points to where figures or choices were measured */
+    struct tuning *tuning;            /* these choices; NULL: none */
     char measured_source[CALIBRATION_PATH];
     bool verify, canonical;
     bool exchanges;        /* of small messages and of loans: see collectives/exec/exchange.h */
@@ -148,6 +150,8 @@ weft_status comm_devices_open(struct weft_comm *comm, uint8_t *features, struct 
 weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diagnostic);
 /* calibration.c: measured figures in the model's place, where there are any that all ranks read. */
 void comm_model_calibrate(struct weft_comm *comm);
+/* tuning.c: measured choices, where WEFT_TUNING names a file of them. */
+weft_status comm_tune(struct weft_comm *comm, struct diagnostic *diagnostic);
 /* verbs.c */
 weft_status comm_verbs_create(struct weft_comm *comm, struct endpoint **endpoint, struct diagnostic *diagnostic);
 

@@ -2,6 +2,7 @@
 #include "collectives/select/select.h"
 
 #include "collectives/plan/plan.h"
+#include "collectives/select/tuning.h"
 
 const struct cost_model cost_model_shm = {
     .message_ns = 250,
@@ -125,6 +126,17 @@ static double price(const struct cost_model *model, const struct select_request 
            fill;
 }
 
+/* What was measured to be the fastest, if it is a candidate here; what the caller forces stays. */
+static void tuning_apply(const struct tuning *tuning, const struct select_request *request,
+                         struct select_choice *choice)
+{
+    const struct tuning_entry *entry = tuning_find(tuning, request->collective, request->bytes);
+    if (!entry || choice->predicted_ns[entry->algorithm] <= 0) return;
+    choice->algorithm = entry->algorithm;
+    if (!request->channel_units && entry->channel_units) choice->channel_units = entry->channel_units;
+    if (!request->slice_bytes && entry->slice_bytes) choice->slice_bytes = entry->slice_bytes;
+}
+
 weft_status select_plan(const struct cost_model *model, const struct select_request *request,
                         struct select_choice *choice)
 {
@@ -152,6 +164,7 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
         bool canonical = plan_generator_find_canonical(request->collective, request->forced);
         return request->canonical && known && !canonical ? WEFT_INVALID_ARGUMENT : WEFT_UNSUPPORTED;
     }
+    if (request->forced == WEFT_ALGORITHM_AUTO && !request->canonical) tuning_apply(model->tuning, request, &made);
     *choice = made;
     return WEFT_OK;
 }

@@ -13,12 +13,15 @@
 #include <stdint.h>
 #include <weft/types.h>
 
+struct tuning; /* tuning.h */
+
 struct cost_model {
-    double message_ns;    /* alpha: from put to the next step at the receiver, empty slice */
-    double byte_ns;       /* beta: one pass of combining or copying a byte from slot to slot */
-    double step_ns;       /* overhead of one step at the rank that runs it */
-    uint32_t slice_bytes; /* best size of a slice in flight */
-    const char *source;   /* how the figures were got */
+    double message_ns;           /* alpha: from put to the next step at the receiver, empty slice */
+    double byte_ns;              /* beta: one pass of combining or copying a byte from slot to slot */
+    double step_ns;              /* overhead of one step at the rank that runs it */
+    uint32_t slice_bytes;        /* best size of a slice in flight */
+    const char *source;          /* how the figures were got */
+    const struct tuning *tuning; /* measured choices, which go before the model's; NULL: none */
 };
 
 extern const struct cost_model cost_model_shm;   /* ranks of one host over shared memory */
