@@ -39,7 +39,7 @@
       "longest that such a connection may take")                                                                       \
     X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                         \
     X(shm_attach, WEFT_SHM_ATTACH, C, "auto", attachments, 0,                                                          \
-      "let ranks of a host copy from each other's memory; permit: tell Yama")                                          \
+      "have the kernel copy between ranks of a host")                                                                  \
     X(tcp_lanes, WEFT_TCP_LANES, U, "0", 0, 16, "sockets to each peer; 0 lets the transport choose")                   \
     X(tcp_buffer_bytes, WEFT_TCP_BUFFER, U, "0", 0, 64 << 20,                                                          \
       "bytes of a socket's send and receive buffers; 0 lets the kernel choose")                                        \
