@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Processes that lend each other memory of every kind, and a lender that dies. Rank 0 lends, rank 1 borrows. */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,6 +62,18 @@ static void hear(const struct side *side, void *what, size_t bytes)
     CHECK(read(side->other, what, bytes) == (ssize_t)bytes);
 }
 
+/* Nobody may look into this process, and it has no right to look into others that are so. */
+static void seclude(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[2] = {{0}};
+
+    CHECK(syscall(SYS_capset, &header, none) == 0);
+    CHECK(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0);
+}
+
+static bool secluded; /* both, before they connect */
+
 /* Run the two; the worse of their exit codes. A lender that kills itself does not count. */
 static int run(void (*lender)(struct side *), void (*borrower)(struct side *), enum shm_attach attach)
 {
@@ -75,6 +90,7 @@ static int run(void (*lender)(struct side *), void (*borrower)(struct side *), e
         if (processes[rank]) continue;
         close(ends[1 - rank]);
         side.other = ends[rank];
+        if (secluded) seclude();
         side_open(&side, rank, attach);
         (rank ? borrower : lender)(&side);
         connection_disconnect(side.connection);
@@ -246,6 +262,45 @@ static void a_loan_of_what_is_not_there_fails(void **state)
     run_where_the_kernel_copies(lend_a_hole, fall_into_it);
 }
 
+static void lend_and_seclude(struct side *side)
+{
+    static uint8_t memory[64];
+    struct loan loan;
+    char done;
+
+    if (!connection_lend(side->connection, memory, sizeof memory, &loan)) _exit(LEFT_OUT);
+    seclude();
+    tell(side, &loan, sizeof loan);
+    hear(side, &done, 1);
+}
+
+static void be_kept_out(struct side *side)
+{
+    uint8_t copy[64];
+    struct loan loan;
+
+    seclude();
+    loan_hear(side, &loan);
+    CHECK(connection_read(side->connection, &loan, 0, copy, sizeof copy) == WEFT_UNSUPPORTED);
+    CHECK(connection_write(side->connection, &loan, 0, copy, sizeof copy) == WEFT_UNSUPPORTED);
+    tell(side, "", 1);
+}
+
+static void what_the_kernel_no_longer_permits_is_unsupported(void **state)
+{
+    (void)state;
+    run_where_the_kernel_copies(lend_and_seclude, be_kept_out);
+}
+
+static void what_the_kernel_forbids_is_not_lent(void **state)
+{
+    (void)state;
+    secluded = true;
+    const int code = run(lend_own, copy_it, SHM_ATTACH_AUTO);
+    secluded = false;
+    assert_int_equal(code, LEFT_OUT);
+}
+
 static void lend_and_die(struct side *side)
 {
     static uint8_t memory[4096];
@@ -287,6 +342,8 @@ int main(void)
         cmocka_unit_test(shared_memory_is_mapped_by_another_process),
         cmocka_unit_test(where_it_is_off_nothing_is_copied),
         cmocka_unit_test(a_loan_of_what_is_not_there_fails),
+        cmocka_unit_test(what_the_kernel_forbids_is_not_lent),
+        cmocka_unit_test(what_the_kernel_no_longer_permits_is_unsupported),
         cmocka_unit_test(a_dead_lender_has_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
