@@ -11,6 +11,7 @@
 
 #include "tools/perf/measure.h"
 #include "tools/perf/pattern.h"
+#include "tools/perf/tune.h"
 
 enum { PERIOD = 4093 }; /* elements after which inputs repeat */
 
@@ -238,6 +239,24 @@ static void data_at_a_wrong_place_is_wrong(void **state)
     pattern_destroy(&pattern);
 }
 
+static void tuning_keeps_the_automatic_choice_unless_another_is_surely_faster(void **state)
+{
+    (void)state;
+    const weft_algorithm automatic = WEFT_ALGORITHM_AUTO, ring = WEFT_ALGORITHM_RING, tree = WEFT_ALGORITHM_TREE;
+    struct tune_row rows[] = {
+        {.algorithm = automatic, .chosen = ring, .time_us = 9},
+        {.algorithm = ring, .chosen = ring, .time_us = 10},
+        {.algorithm = tree, .chosen = tree, .time_us = 9.9},
+        {.algorithm = ring, .chosen = ring, .time_us = 9.8, .slice_bytes = 65536},
+    };
+    assert_ptr_equal(tune_best(rows, 4), &rows[1]);
+    rows[3].time_us = 9.5; /* the same algorithm with other slices is another choice */
+    assert_ptr_equal(tune_best(rows, 4), &rows[3]);
+    rows[2].time_us = 9.4;
+    assert_ptr_equal(tune_best(rows, 4), &rows[2]);
+    assert_ptr_equal(tune_best(rows, 2), &rows[1]);
+}
+
 static void statistics_are_median_and_nearest_rank(void **state)
 {
     (void)state;
@@ -281,6 +300,7 @@ int main(void)
         cmocka_unit_test(every_wrong_element_is_counted),
         cmocka_unit_test(a_block_of_another_place_is_wrong),
         cmocka_unit_test(data_at_a_wrong_place_is_wrong),
+        cmocka_unit_test(tuning_keeps_the_automatic_choice_unless_another_is_surely_faster),
         cmocka_unit_test(statistics_are_median_and_nearest_rank),
         cmocka_unit_test(bus_bandwidth_is_what_nccl_tests_call_it),
     };

@@ -10,6 +10,7 @@
 #include "tools/perf/calibrate.h"
 #include "tools/perf/measure.h"
 #include "tools/perf/report.h"
+#include "tools/perf/tune.h"
 
 #define LATER "is not in this version"
 
@@ -80,6 +81,10 @@ static const struct option_entry entries[] = {
     {"--json", OPTION_TEXT, "FILE", "write the rows there too", FIELD(json_file), 0, 0, NULL, NULL},
     {"--calibrate", OPTION_FLAG, NULL, "instead: measure two ranks' messages, for communicators to choose by",
      FIELD(calibrate), 0, 0, NULL, NULL},
+    {"--tune", OPTION_TEXT, "FILE", "instead: time every algorithm, and keep the fastest there for WEFT_TUNING",
+     FIELD(tune_file), 0, 0, NULL, NULL},
+    {"--plain-only", OPTION_FLAG, NULL, "--tune: with the model's slices and channels only", FIELD(plain_only), 0, 0,
+     NULL, NULL},
     {"--canonical", OPTION_FLAG, NULL, "results that depend on inputs and the number of ranks alone", FIELD(canonical),
      0, 0, NULL, NULL},
 };
@@ -127,10 +132,13 @@ static enum options_outcome options_complete(struct perf_options *options, const
 {
     static const struct option_entry collective = {
         .name = "collective", .kind = OPTION_WORD, .offset = FIELD(collective), .words = collectives};
-    if (options->calibrate) {
-        snprintf(error, OPTIONS_ERROR_BYTES, "--calibrate stands alone: it measures messages, not a collective");
+    if (options->calibrate || options->tune_file) {
+        snprintf(error, OPTIONS_ERROR_BYTES, "%s",
+                 options->calibrate ? "--calibrate stands alone: it measures messages, not a collective"
+                                    : "--tune names no collective: it times all of them");
         return OPTIONS_MISTAKE;
     }
+    if (!options->factor) options->factor = 2;
     if (positionals->count != 1) {
         snprintf(error, OPTIONS_ERROR_BYTES, "%s, as in weft-perf all_reduce --ranks 2",
                  positionals->count ? "name one collective" : "name a collective");
@@ -298,14 +306,29 @@ static bool json_is_writable(const struct perf_options *options)
     return false;
 }
 
+/* --tune: over one transport, or the two that every machine has. */
+static int tune(struct perf_options *options, char *argv[])
+{
+    const char *over[3] = {transports[PERF_TRANSPORT_SHM].name, transports[PERF_TRANSPORT_TCP].name, NULL};
+    if (options->transport != PERF_TRANSPORT_AUTO) {
+        over[0] = transports[options->transport].name;
+        over[1] = NULL;
+    }
+    if (!options->factor) options->factor = 4;
+    if (!options->begin_bytes) options->begin_bytes = 8;
+    if (!options->end_bytes) options->end_bytes = UINT64_C(8) << 20;
+    return weft_local_is_child() ? tune_rank(options) : tune_supervise(options, over, argv);
+}
+
 int main(int argc, char *argv[])
 {
-    struct perf_options options = {.factor = 2, .warmup = PERF_WARMUP_AUTO, .dtype = WEFT_FLOAT32, .op = WEFT_SUM};
+    struct perf_options options = {.warmup = PERF_WARMUP_AUTO, .dtype = WEFT_FLOAT32, .op = WEFT_SUM};
     struct positionals positionals;
     char error[OPTIONS_ERROR_BYTES];
     enum options_outcome outcome = options_parse(&command, argc, argv, &options, &positionals, error);
     if (outcome == OPTIONS_GO_ON && options.calibrate && positionals.count == 0)
         return weft_local_is_child() ? calibrate_rank() : calibrate_supervise(argv);
+    if (outcome == OPTIONS_GO_ON && options.tune_file && positionals.count == 0) return tune(&options, argv);
     if (outcome == OPTIONS_GO_ON) outcome = options_complete(&options, &positionals, error);
     if (outcome != OPTIONS_GO_ON) return options_answer(&command, outcome, error);
     /* The library takes it from the environment, and the ranks that are started inherit that. */

@@ -103,11 +103,11 @@ static weft_status batch_time(const struct measurement *measurement, double *cal
     return status;
 }
 
-static weft_status timed_calls(const struct measurement *measurement, uint64_t iterations)
+weft_status measure_calls(struct measurement *measurement, uint64_t iterations)
 {
     weft_status status = WEFT_OK;
     for (uint64_t i = 0; i < iterations && !status; i++) status = batch_time(measurement, &measurement->times_us[i]);
-    return status;
+    return status ? status : ranks_max(measurement, measurement->times_us, iterations);
 }
 
 /* Warm up, and find the number of iterations: from the slowest rank's time, so that all ranks find the same. */
@@ -165,8 +165,7 @@ weft_status measure(struct measurement *measurement, uint64_t bytes, bool in_pla
     /* Checked when everything is cold and again when it is warm: slots, caches and plans are in other states then. */
     weft_status status = checked_call(measurement, &wrong);
     if (!status) status = warm_up(measurement, bytes, &iterations);
-    if (!status) status = timed_calls(measurement, iterations);
-    if (!status) status = ranks_max(measurement, measurement->times_us, iterations);
+    if (!status) status = measure_calls(measurement, iterations);
     if (!status) status = checked_call(measurement, &wrong);
     if (!status) status = ranks_sum(measurement, &wrong);
     if (status) return status;

@@ -24,6 +24,9 @@ void measurement_end(struct measurement *measurement);
 /* Collective over the communicator; every rank gets the same row. The status is that of the first call that failed. */
 weft_status measure(struct measurement *measurement, uint64_t bytes, bool in_place, struct perf_row *row);
 
+/* As many calls of measurement->site, each after a barrier: the slowest rank's times, into times_us. Collective. */
+weft_status measure_calls(struct measurement *measurement, uint64_t iterations);
+
 /* Median and 99th percentile (nearest rank) of @p count times, which are put in order. */
 void summarize(double *times_us, uint64_t count, double *median_us, double *p99_us);
 /* Bus bandwidth over algorithm bandwidth, as nccl-tests defines it. */

@@ -18,7 +18,8 @@ struct perf_options {
     int dtype, op, algorithm, buffers;
     uint64_t root;
     bool no_check, canonical, calibrate;
-    const char *json_file;
+    bool plain_only; /* --tune: no other slices and channels than the model's */
+    const char *json_file, *tune_file;
 };
 #define PERF_WARMUP_AUTO UINT64_MAX
 enum { PERF_BUFFERS_PLAIN, PERF_BUFFERS_REGISTERED };

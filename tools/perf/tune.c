@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ranks' part of --tune: times of every candidate, in turns. */
+#include "tools/perf/tune.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/perf/measure.h"
+
+enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200 };
+static const double turn_us = 3e3;      /* a candidate's turn, within the bounds */
+static const double sure_enough = 0.97; /* medians of five turns differ by some percent for no reason */
+
+const struct tune_row *tune_best(const struct tune_row *rows, uint32_t row_count)
+{
+    const struct tune_row *automatic = NULL, *kept = NULL, *best = NULL;
+    for (uint32_t i = 0; i < row_count; i++)
+        if (rows[i].algorithm == WEFT_ALGORITHM_AUTO) automatic = &rows[i];
+    for (uint32_t i = 0; i < row_count; i++) {
+        const struct tune_row *row = &rows[i];
+        if (row->algorithm == WEFT_ALGORITHM_AUTO) continue;
+        if (automatic && row->algorithm == automatic->chosen && !row->channels && !row->slice_bytes) kept = row;
+        if (!best || row->time_us < best->time_us) best = row;
+    }
+    return kept && best && best->time_us > sure_enough * kept->time_us ? kept : best;
+}
+
+struct tuner {
+    struct perf_options options; /* with the collective and algorithm of the moment */
+    struct measurement measurement;
+    FILE *rows; /* rank 0's; NULL on others */
+};
+
+static weft_status turn(struct tuner *tuner, int algorithm, uint64_t calls, double *median_us)
+{
+    double p99_us;
+    tuner->options.algorithm = algorithm;
+    weft_status status = measure_calls(&tuner->measurement, calls);
+    if (!status) summarize(tuner->measurement.times_us, calls, median_us, &p99_us);
+    return status;
+}
+
+/* How many calls a turn has; *possible is false for an algorithm that the collective does not have. */
+static weft_status probe(struct tuner *tuner, int algorithm, uint64_t *calls, bool *possible)
+{
+    double each_us;
+    tuner->options.algorithm = algorithm;
+    weft_status status = call_make(&tuner->measurement.site);
+    *possible = status != WEFT_UNSUPPORTED && status != WEFT_INVALID_ARGUMENT;
+    if (status) return *possible ? status : WEFT_OK;
+    status = turn(tuner, algorithm, PROBES, &each_us);
+    double fitting = each_us > 0 ? turn_us / each_us : CALLS_MOST;
+    *calls = fitting < CALLS_LEAST ? CALLS_LEAST : fitting > CALLS_MOST ? CALLS_MOST : (uint64_t)fitting;
+    return status;
+}
+
+static void row_write(const struct tuner *tuner, int algorithm, double time_us)
+{
+    const struct call_site *site = &tuner->measurement.site;
+    uint64_t bytes = site->count * weft_dtype_size((weft_dtype)tuner->options.dtype);
+    weft_collective collective = (weft_collective)tuner->options.collective;
+    int chosen = algorithm == WEFT_ALGORITHM_AUTO ? (int)weft_comm_algorithm(site->comm, collective, bytes) : algorithm;
+    if (tuner->rows)
+        fprintf(tuner->rows, "%d %" PRIu64 " %d %d %.4f\n", (int)collective, bytes, algorithm, chosen, time_us);
+}
+
+/* One size: everybody a turn, five times. */
+static weft_status size_tune(struct tuner *tuner, uint64_t bytes)
+{
+    double times_us[WEFT_ALGORITHM_COUNT][ROUNDS], median_us, p99_us;
+    uint64_t calls[WEFT_ALGORITHM_COUNT];
+    bool possible[WEFT_ALGORITHM_COUNT];
+    struct measurement *measurement = &tuner->measurement;
+    const uint64_t blocks = perf_has_blocks(tuner->options.collective) ? measurement->rank_count : 1;
+    measurement->site.count = bytes / weft_dtype_size((weft_dtype)tuner->options.dtype) / blocks;
+    call_place(&measurement->site, measurement->send, measurement->recv, false);
+    weft_status status = WEFT_OK;
+    for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++) status = probe(tuner, i, &calls[i], &possible[i]);
+    for (int round = 0; round < ROUNDS; round++)
+        for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++)
+            if (possible[i]) status = turn(tuner, i, calls[i], &times_us[i][round]);
+    for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++) {
+        if (!possible[i]) continue;
+        summarize(times_us[i], ROUNDS, &median_us, &p99_us);
+        row_write(tuner, i, median_us);
+    }
+    return status;
+}
+
+static weft_status everything_tune(struct tuner *tuner)
+{
+    const struct perf_options *options = &tuner->options;
+    weft_status status = WEFT_OK;
+    for (int collective = 0; collective < WEFT_COLLECTIVE_COUNT && !status; collective++) {
+        if (collective == WEFT_SEND_RECV) continue; /* one algorithm */
+        tuner->options.collective = collective;
+        if (!perf_has_bytes(collective)) {
+            status = size_tune(tuner, 0);
+            continue;
+        }
+        for (uint64_t bytes = options->begin_bytes; bytes <= options->end_bytes && !status; bytes *= options->factor)
+            if (bytes >= weft_dtype_size((weft_dtype)options->dtype) * tuner->measurement.rank_count)
+                status = size_tune(tuner, bytes);
+    }
+    return status;
+}
+
+int tune_rank(const struct perf_options *options)
+{
+    struct tuner tuner = {.options = *options};
+    char path[4096];
+    weft_comm *comm = NULL;
+    weft_status status = weft_comm_create_from_env(&comm);
+    if (!status) status = measurement_begin(&tuner.measurement, comm, &tuner.options);
+    if (status) {
+        fprintf(stderr, "weft-perf: cannot tune: %s: %s\n", weft_status_name(status), weft_status_text(status));
+        weft_comm_destroy(comm);
+        return 1;
+    }
+    memset(tuner.measurement.send, 1, options->end_bytes); /* pages of their own, and floats that are normal */
+    memset(tuner.measurement.recv, 1, options->end_bytes);
+    snprintf(path, sizeof path, "%s.rows", options->tune_file);
+    int exit_code = 0;
+    if (weft_comm_rank(comm) == 0 && !(tuner.rows = fopen(path, "we"))) {
+        fprintf(stderr, "weft-perf: cannot write %s: %s\n", path, strerror(errno));
+        (void)weft_comm_revoke(comm);
+        exit_code = 1;
+    }
+    status = everything_tune(&tuner);
+    if (status && !exit_code)
+        fprintf(stderr, "weft-perf: cannot tune: %s: %s\n", weft_status_name(status), weft_status_text(status));
+    if (tuner.rows && fclose(tuner.rows) != 0) exit_code = 1;
+    measurement_end(&tuner.measurement);
+    weft_comm_destroy(comm);
+    return status ? 1 : exit_code;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The supervisor's part of --tune: runs of ranks, the choice from their rows, the file. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/perf/tune.h"
+
+enum { ROWS_MOST = 8192, PATH_BYTES = 4096, RANKS = 2 };
+
+/* What a run differs in. Slices and channels matter where a message is more than a few slices. */
+static const struct variant {
+    uint64_t channels, slice_bytes, from_bytes;
+} variants[] = {{0, 0, 0}, {0, 32 << 10, 128 << 10}, {0, 512 << 10, 1 << 20}, {2, 0, 128 << 10}};
+
+struct results {
+    const struct perf_options *options;
+    const char *transport;
+    uint64_t ranks;
+    uint32_t row_count;
+    struct tune_row rows[ROWS_MOST];
+};
+
+static int file_error(const char *path)
+{
+    fprintf(stderr, "weft-perf: cannot write %s: %s\n", path, strerror(errno));
+    return 1;
+}
+
+/* What rank 0 has left; the automatic choice of a variant is none that a communicator would make. */
+static int rows_take(struct results *results, const struct variant *variant)
+{
+    char path[PATH_BYTES];
+    int collective, algorithm, chosen;
+    struct tune_row row = {.channels = variant->channels, .slice_bytes = variant->slice_bytes};
+    snprintf(path, sizeof path, "%s.rows", results->options->tune_file);
+    FILE *file = fopen(path, "re");
+    if (!file) return file_error(path);
+    while (results->row_count < ROWS_MOST &&
+           fscanf(file, "%d %" SCNu64 " %d %d %lf", &collective, &row.bytes, &algorithm, &chosen, &row.time_us) == 5) {
+        row.collective = (weft_collective)collective;
+        row.algorithm = (weft_algorithm)algorithm;
+        row.chosen = (weft_algorithm)chosen;
+        bool plain = !variant->channels && !variant->slice_bytes;
+        if (plain || row.algorithm != WEFT_ALGORITHM_AUTO) results->rows[results->row_count++] = row;
+    }
+    fclose(file);
+    unlink(path);
+    return 0;
+}
+
+static int variant_run(struct results *results, const struct variant *variant, char *const argv[])
+{
+    char channels[24], slice[24], begin[24], ranks[24], begin_option[] = "-b";
+    char *child[64];
+    size_t count = 0;
+    const uint64_t begin_bytes = results->options->begin_bytes;
+    while (argv[count] && count < 56) child[count] = argv[count], count++;
+    snprintf(begin, sizeof begin, "%" PRIu64, variant->from_bytes > begin_bytes ? variant->from_bytes : begin_bytes);
+    snprintf(ranks, sizeof ranks, "%" PRIu64, results->ranks);
+    snprintf(channels, sizeof channels, "%" PRIu64, variant->channels);
+    snprintf(slice, sizeof slice, "%" PRIu64, variant->slice_bytes);
+    child[count++] = begin_option, child[count++] = begin; /* what comes later counts */
+    child[count] = NULL;
+    setenv("WEFT_TRANSPORT", results->transport, 1);
+    setenv("WEFT_CHANNELS", channels, 1);
+    setenv("WEFT_SLICE", slice, 1);
+    fprintf(stderr, "tuning %s ranks over %s, channels %s, slices %s (0: the model's)\n", ranks, results->transport,
+            channels, slice);
+    int exit_code = 1;
+    weft_status status = weft_local_run((uint32_t)results->ranks, child, &exit_code);
+    if (status) fprintf(stderr, "weft-perf: cannot start %s ranks: %s\n", ranks, weft_status_text(status));
+    return exit_code ? exit_code : rows_take(results, variant);
+}
+
+static int row_compare(const void *left, const void *right)
+{
+    const struct tune_row *a = left, *b = right;
+    if (a->collective != b->collective) return (a->collective > b->collective) - (a->collective < b->collective);
+    return (a->bytes > b->bytes) - (a->bytes < b->bytes);
+}
+
+/* Entries of one transport and number of ranks, a line each; a choice begins half-way, in octaves, from the size
+ * before.
+ */
+static void entries_write(FILE *file, struct results *results, bool *first)
+{
+    const struct tune_row *last = NULL;
+    uint64_t bytes_before = 0;
+    qsort(results->rows, results->row_count, sizeof results->rows[0], row_compare);
+    for (uint32_t i = 0, end; i < results->row_count; i = end) {
+        const struct tune_row *row = &results->rows[i];
+        for (end = i; end < results->row_count && row_compare(&results->rows[end], row) == 0;) end++;
+        const struct tune_row *best = tune_best(row, end - i);
+        bool begins = !last || last->collective != row->collective;
+        bool same = !begins && last->algorithm == best->algorithm && last->channels == best->channels &&
+                    last->slice_bytes == best->slice_bytes;
+        uint64_t from = begins ? 0 : (uint64_t)sqrt((double)bytes_before * (double)row->bytes);
+        bytes_before = row->bytes;
+        last = best;
+        if (same) continue;
+        fprintf(file,
+                "%s\n{\"collective\":\"%s\",\"transport\":\"%s\",\"ranks\":%" PRIu64 ",\"from_bytes\":%" PRIu64
+                ",\"algorithm\":\"%s\"",
+                *first ? "" : ",", weft_collective_name(best->collective), results->transport, results->ranks, from,
+                weft_algorithm_name(best->algorithm));
+        if (best->channels) fprintf(file, ",\"channels\":%" PRIu64, best->channels);
+        if (best->slice_bytes) fprintf(file, ",\"slice_bytes\":%" PRIu64, best->slice_bytes);
+        fprintf(file, "}");
+        *first = false;
+    }
+}
+
+/* The lines of an older file that are of other transports or ranks. */
+static void others_keep(FILE *file, const struct results *results, bool *first)
+{
+    char line[1024], mine[96];
+    FILE *old = fopen(results->options->tune_file, "re");
+    snprintf(mine, sizeof mine, "\"transport\":\"%s\",\"ranks\":%" PRIu64 ",", results->transport, results->ranks);
+    while (old && fgets(line, sizeof line, old)) {
+        line[strcspn(line, "\r\n")] = '\0';
+        size_t length = strlen(line);
+        if (length > 0 && line[length - 1] == ',') line[length - 1] = '\0';
+        if (strncmp(line, "{\"collective\"", 13) != 0 || strstr(line, mine)) continue;
+        fprintf(file, "%s\n%s", *first ? "" : ",", line);
+        *first = false;
+    }
+    if (old) fclose(old);
+}
+
+/* Beside its place first: readers see the old file or the new one, whole. */
+static int file_write(struct results *results)
+{
+    char beside[PATH_BYTES];
+    const char *path = results->options->tune_file;
+    bool first = true;
+    snprintf(beside, sizeof beside, "%s.new", path);
+    FILE *file = fopen(beside, "we");
+    if (!file) return file_error(beside);
+    fprintf(file, "{\"weft_tuning\":1,\"entries\":[");
+    others_keep(file, results, &first);
+    entries_write(file, results, &first);
+    fprintf(file, "\n]}\n");
+    bool written = fflush(file) == 0 && !ferror(file);
+    written &= fclose(file) == 0;
+    if (written && rename(beside, path) == 0) return 0;
+    file_error(path);
+    unlink(beside);
+    return 1;
+}
+
+/* Every candidate's time, for those who want to look. */
+static void json_rows(FILE *file, const struct results *results, bool *first)
+{
+    for (uint32_t i = 0; i < results->row_count; i++) {
+        const struct tune_row *row = &results->rows[i];
+        fprintf(file,
+                "%s\n{\"transport\":\"%s\",\"ranks\":%" PRIu64 ",\"collective\":\"%s\",\"bytes\":%" PRIu64
+                ",\"algorithm\":\"%s\",\"chosen\":\"%s\",\"channels\":%" PRIu64 ",\"slice_bytes\":%" PRIu64
+                ",\"time_us\":%.4f}",
+                *first ? "" : ",", results->transport, results->ranks, weft_collective_name(row->collective),
+                row->bytes, weft_algorithm_name(row->algorithm), weft_algorithm_name(row->chosen), row->channels,
+                row->slice_bytes, row->time_us);
+        *first = false;
+    }
+}
+
+static int transport_tune(struct results *results, char *const argv[])
+{
+    int exit_code = 0;
+    const size_t count = results->options->plain_only ? 1 : sizeof variants / sizeof *variants;
+    for (size_t i = 0; i < count && !exit_code; i++)
+        if (variants[i].from_bytes <= results->options->end_bytes) exit_code = variant_run(results, &variants[i], argv);
+    return exit_code ? exit_code : file_write(results);
+}
+
+int tune_supervise(const struct perf_options *options, const char *const transports[], char *const argv[])
+{
+    struct results *results = calloc(1, sizeof *results);
+    FILE *json = options->json_file ? fopen(options->json_file, "we") : NULL;
+    int exit_code = 0;
+    bool first = true;
+    if (!results || (options->json_file && !json)) {
+        exit_code = file_error(options->json_file ? options->json_file : options->tune_file);
+        goto done;
+    }
+    unsetenv("WEFT_TUNING"); /* it is the model that is to be bettered */
+    if (json) fprintf(json, "{\"rows\":[");
+    for (size_t i = 0; transports[i] && !exit_code; i++) {
+        *results = (struct results){.options = options, .transport = transports[i]};
+        results->ranks = options->rank_count ? options->rank_count : RANKS;
+        exit_code = transport_tune(results, argv);
+        if (json) json_rows(json, results, &first);
+    }
+    if (json) fprintf(json, "\n]}\n");
+done:
+    if (json && fclose(json) != 0) exit_code = file_error(options->json_file);
+    free(results);
+    return exit_code;
+}
