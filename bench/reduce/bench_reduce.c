@@ -22,7 +22,7 @@ static const int level_ids[LEVELS] = {SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512};
 
 struct shape {
     uint32_t sources, destinations;
-    bool streaming;
+    bool streaming, canonical;
 };
 
 static void *sources[MAX_SOURCES], *destinations[MAX_DESTINATIONS];
@@ -69,13 +69,17 @@ static void measure(weft_dtype dtype, weft_op op, struct shape shape, size_t byt
     double times[CONTENDERS][ROUNDS];
     for (int round = -1; round < ROUNDS; round++) { /* the first one warms up, and the second overwrites it */
         for (int i = 0; i < CONTENDERS; i++) {
-            reduce_function kernel = i < LEVELS ? reduce_lookup_at(dtype, op, level_ids[i]) : NULL;
+            reduce_function kernel = NULL;
+            if (i < LEVELS && shape.canonical) kernel = reduce_lookup_canonical_at(dtype, op, level_ids[i]);
+            if (i < LEVELS && !shape.canonical) kernel = reduce_lookup_at(dtype, op, level_ids[i]);
             double time = i == LEVELS || kernel ? time_calls(kernel, &call, bytes) : 0;
             times[i][round < 0 ? 0 : round] = time;
         }
     }
     printf("%-11s %-10s %2u -> %u %-9s", weft_dtype_name(dtype), weft_op_name(op), shape.sources, shape.destinations,
-           shape.streaming ? "streaming" : "");
+           shape.streaming   ? "streaming"
+           : shape.canonical ? "tree"
+                             : "");
     for (int i = 0; i < CONTENDERS; i++) {
         double traffic = (double)bytes * (i == LEVELS ? 2 : shape.sources + shape.destinations);
         double time = median(times[i], ROUNDS);
@@ -90,12 +94,17 @@ static void measure(weft_dtype dtype, weft_op op, struct shape shape, size_t byt
 
 static void measure_all(size_t bytes)
 {
-    const struct shape shapes[] = {{1, 1, false}, {1, 2, false}, {2, 1, false}, {2, 1, true},
-                                   {2, 2, false}, {2, 2, true},  {8, 1, false}};
+    const struct shape shapes[] = {{1, 1, false, false}, {1, 2, false, false}, {2, 1, false, false},
+                                   {2, 1, true, false},  {2, 2, false, false}, {2, 2, true, false}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) measure(WEFT_FLOAT32, WEFT_SUM, shapes[i], bytes);
+    /* What canonical results cost: the same sources, one after another and by the tree. */
+    for (int dtype = WEFT_FLOAT32; dtype <= WEFT_BFLOAT16; dtype++)
+        for (uint32_t count = 3; count <= MAX_SOURCES; count += 1 + count / 4)
+            for (int canonical = 0; canonical < 2; canonical++)
+                measure((weft_dtype)dtype, WEFT_SUM, (struct shape){count, 1, false, canonical}, bytes);
     for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++) {
         for (int op = 0; op < WEFT_OP_COUNT; op++) {
-            measure((weft_dtype)dtype, (weft_op)op, (struct shape){2, 1, false}, bytes);
+            measure((weft_dtype)dtype, (weft_op)op, (struct shape){2, 1, false, false}, bytes);
         }
     }
 }

@@ -18,7 +18,7 @@
 #include "collectives/exec/exec.h"
 #include "transport/sim/sim.h"
 
-enum { MAX_RANKS = 33, IDLE_LIMIT = 100, SEED_COUNT = 1500 };
+enum { MAX_RANKS = 33, IDLE_LIMIT = 100, SEED_COUNT = 800 };
 
 static uint64_t only_seed = UINT64_MAX;
 
