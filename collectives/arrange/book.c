@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "collectives/plan/plan.h"
+#include "collectives/plan/shape.h"
 #include "topology/simulate/route.h"
 
 /* A candidate has to be so much faster than one before it: figures of a topology are no better than that. */
@@ -163,7 +163,8 @@ static weft_status make_fit(const struct making *making, enum arrangement_kind k
 static weft_status arrange(struct making *making, enum arrangement_kind kind)
 {
     struct arrangement places = {0}, *ranks = &making->book->arrangements[kind];
-    weft_status status = arrangement_make(making->search, kind, &places);
+    bool wide = kind == ARRANGE_TWO_PHASE_TREES && making->request->rank_count > BOOK_ROOTS_MAX;
+    weft_status status = wide ? WEFT_RESOURCE_LIMIT : arrangement_make(making->search, kind, &places);
     if (status == WEFT_OK) {
         status = arrangement_spread(&places, making->book->place_count, making->place_of, making->request->rank_count,
                                     kind == ARRANGE_TWO_PHASE_TREES, ranks);
@@ -215,18 +216,27 @@ static weft_status plan_rate(const struct making *making, weft_collective collec
                                   .nodes = making->request->nodes,
                                   .rank_count = making->request->rank_count};
     uint32_t n = making->request->rank_count;
-    /* Beyond, every rank has so many peers that counting them would take longer than they are worth. */
-    bool wide = algorithm == WEFT_ALGORITHM_DIRECT && (uint64_t)n * n > BOOK_RATED_PAIRS_MAX;
-    weft_plan *plan;
+    bool made = true, shaped = algorithm == WEFT_ALGORITHM_RING || shape_of(collective)->blocks == BLOCKS_ONE;
+    const struct plan_generator *generator = plan_generator_find(collective, algorithm);
     *algbw = 0;
     *channels = 0;
-    if (wide && !layout) return WEFT_OK;
+    if (!layout && !plan_generator_serves(generator, n, false)) return WEFT_OK;
+    if (!layout && (algorithm == WEFT_ALGORITHM_RING || (algorithm == WEFT_ALGORITHM_TREE && shaped))) {
+        *channels = 1; /* it exists */
+        if (n <= BOOK_RATED_RANKS_MAX) made = rate_in_order(&rating, collective, algorithm, algbw);
+        return made ? WEFT_OK : WEFT_OUT_OF_MEMORY;
+    }
+    if (!layout && n > BOOK_COUNTED_RANKS_MAX) return WEFT_OK;
+    weft_plan *plan;
     weft_status status = plan_make(making, collective, algorithm, layout, &plan);
     if (status != WEFT_OK || !plan) return status;
     *channels = plan->channel_count;
-    if (n <= BOOK_RATED_RANKS_MAX && !rate_plan(&rating, plan, algbw)) status = WEFT_OUT_OF_MEMORY;
+    if (!layout)
+        made = rate_plan(&rating, plan, algbw);
+    else if (n <= BOOK_RATED_RANKS_MAX)
+        made = rate_layout(&rating, collective, layout, algbw);
     weft_plan_destroy(plan);
-    return status;
+    return made ? WEFT_OK : WEFT_OUT_OF_MEMORY;
 }
 
 /* The fastest arrangement of an algorithm for a collective; ranks in order where none is faster. */
@@ -278,9 +288,10 @@ static weft_status fill(struct making *making, struct diagnostic *diagnostic)
     status = search(making, diagnostic);
     for (int kind = 0; kind < ARRANGEMENT_KIND_COUNT && status == WEFT_OK; kind++)
         status = arrange(making, (enum arrangement_kind)kind);
+    /* A barrier moves nothing, and a message between two ranks has no plan but one. */
     for (int c = 0; c < WEFT_COLLECTIVE_COUNT; c++)
         for (int a = WEFT_ALGORITHM_AUTO + 1; a < WEFT_ALGORITHM_COUNT && status == WEFT_OK; a++)
-            if (c != WEFT_SEND_RECV && plan_generator_find((weft_collective)c, (weft_algorithm)a))
+            if (c != WEFT_SEND_RECV && c != WEFT_BARRIER && plan_generator_find((weft_collective)c, (weft_algorithm)a))
                 status = entry_fill(making, (weft_collective)c, (weft_algorithm)a);
     unused_drop(book);
     return status;

@@ -27,7 +27,11 @@ struct book_request {
 /* Some seconds for the largest machines that the search is any good for; docs/design/communicator-topology.md. */
 #define BOOK_WORK UINT64_C(20000)
 /* Above so many ranks plans are not rated: hosts in the fabric's order are preferred then. */
-enum { BOOK_RATED_RANKS_MAX = 1024, BOOK_RATED_PAIRS_MAX = 1 << 16 };
+enum { BOOK_RATED_RANKS_MAX = 8192, BOOK_RATED_PAIRS_MAX = 1 << 18 };
+/* Plans other than of rings and trees are rated by what all their steps send, which takes the time to make them. */
+enum { BOOK_COUNTED_RANKS_MAX = 128 };
+/* With more ranks, trees at every one of them share pairs of ranks so much that no plan has the channels. */
+enum { BOOK_ROOTS_MAX = 128 };
 
 /* How a collective runs by an algorithm. */
 struct book_entry {
@@ -74,4 +78,8 @@ struct rating {
     uint32_t rank_count;
 };
 bool rate_plan(const struct rating *rating, const weft_plan *plan, double *algbw);
+/* The same for one over @p layout, or over the ring or the trees of ranks in order, without making it. */
+bool rate_layout(const struct rating *rating, weft_collective collective, const weft_plan_layout *layout,
+                 double *algbw);
+bool rate_in_order(const struct rating *rating, weft_collective collective, weft_algorithm algorithm, double *algbw);
 #endif

@@ -155,6 +155,7 @@ struct meeting {
     uint64_t deadline_ns;
     uint32_t *first;   /* by rank: the lowest on its host */
     uint32_t *leaders; /* by host: its lowest rank */
+    uint32_t *host_of; /* by rank: the host that it is the lowest rank of; only of those */
     uint32_t *model;   /* by host: the first host that is like it */
     char (*names)[HOST_NAME_BYTES];
     weft_topology **shapes; /* by host; only of models */
@@ -165,6 +166,7 @@ static void meeting_close(struct meeting *meeting)
     for (uint32_t i = 0; meeting->shapes && i < meeting->host_count; i++) weft_topology_destroy(meeting->shapes[i]);
     free(meeting->first);
     free(meeting->leaders);
+    free(meeting->host_of);
     free(meeting->model);
     free(meeting->names);
     free(meeting->shapes);
@@ -175,14 +177,18 @@ static bool meeting_open(struct meeting *meeting)
     uint32_t ranks = meeting->rank_count;
     meeting->first = calloc(ranks, sizeof *meeting->first);
     meeting->leaders = calloc(ranks, sizeof *meeting->leaders);
+    meeting->host_of = calloc(ranks, sizeof *meeting->host_of);
     meeting->model = calloc(ranks, sizeof *meeting->model);
     meeting->names = calloc(ranks, sizeof *meeting->names);
     meeting->shapes = calloc(ranks, sizeof *meeting->shapes);
-    if (!meeting->first || !meeting->leaders || !meeting->model || !meeting->names || !meeting->shapes ||
-        !control_hosts(meeting->control, meeting->first))
+    if (!meeting->first || !meeting->leaders || !meeting->host_of || !meeting->model || !meeting->names ||
+        !meeting->shapes || !control_hosts(meeting->control, meeting->first))
         return false;
-    for (uint32_t rank = 0; rank < ranks; rank++)
-        if (meeting->first[rank] == rank) meeting->leaders[meeting->host_count++] = rank;
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        if (meeting->first[rank] != rank) continue;
+        meeting->host_of[rank] = meeting->host_count;
+        meeting->leaders[meeting->host_count++] = rank;
+    }
     return true;
 }
 
@@ -195,9 +201,7 @@ static bool leads_host(const void *context, uint32_t rank)
 static bool leads_model(const void *context, uint32_t rank)
 {
     const struct meeting *meeting = context;
-    for (uint32_t host = 0; host < meeting->host_count; host++)
-        if (meeting->leaders[host] == rank) return meeting->model[host] == host;
-    return false;
+    return leads_host(context, rank) && meeting->model[meeting->host_of[rank]] == meeting->host_of[rank];
 }
 
 /* What the host is called, and a hash of what it is: most hosts of a cluster are alike. */

@@ -92,11 +92,13 @@ static void event_take(struct engine *engine, const struct event *event)
 
 uint32_t engine_connecting(const struct engine *engine, uint32_t *rank, weft_status *status)
 {
+    bool found = false;
     *status = WEFT_OK;
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         if (peer->state == PEER_CONNECTED || (peer->state == PEER_CONNECTING && *status != WEFT_OK)) continue;
-        *rank = peer->rank;
+        if (peer->state == PEER_FAILED || !found || peer->rank > *rank) *rank = peer->rank;
         if (peer->state == PEER_FAILED) *status = peer->failure;
+        found = true;
     }
     return engine->connecting_count;
 }

@@ -88,7 +88,7 @@ static void environment_set(uint32_t rank)
     setenv("WEFT_INSECURE", "1", 1);
     setenv("WEFT_TRANSPORT", "tcp", 1);
     setenv("WEFT_TOPOLOGY", topology, 1);
-    setenv("WEFT_LINK_TIMEOUT", "1s", 1);
+    setenv("WEFT_LINK_TIMEOUT", "2s", 1);
     setenv("WEFT_DEADLINE", "60s", 1);
     snprintf(text, sizeof text, "%s/rank%u.log", folder, rank);
     setenv("WEFT_LOG_FILE", text, 1);
@@ -183,7 +183,7 @@ static void a_pair_without_a_route_is_named(void **state)
 static void a_pair_without_answers_is_named(void **state)
 {
     assert_true(command("ip -n %s%d route add blackhole 10.98.0.2/32", prefix, HIGH));
-    expect_named(*state, "not within 1 s");
+    expect_named(*state, "not within 2 s");
     assert_true(command("ip -n %s%d route del blackhole 10.98.0.2/32", prefix, HIGH));
 }
 
