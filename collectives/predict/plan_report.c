@@ -277,9 +277,11 @@ static void bound_text(const struct advice *advice, struct text *text)
         text_add(text, "no cut binds: nothing has to move\n");
         return;
     }
+    bool both_ways = rational_valid(bound->share) && rational_value(bound->share) > 1.5; /* a partition into two */
     if (bound->part_count == 2)
-        text_add(text, "what binds: %.6g %s lead out of the %u rank%s of\n  ", scaled(advice, bound->bandwidth),
-                 unit_of(advice), bound->inside_ranks, bound->inside_ranks == 1 ? "" : "s");
+        text_add(text, "what binds: %.6g %s lead %s the %u rank%s of\n  ", scaled(advice, bound->bandwidth),
+                 unit_of(advice), both_ways ? "into and out of" : "out of", bound->inside_ranks,
+                 bound->inside_ranks == 1 ? "" : "s");
     else
         text_add(text, "what binds: %.6g %s lead into %u parts, the first being\n  ", scaled(advice, bound->bandwidth),
                  unit_of(advice), bound->part_count);

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +42,51 @@ static void hosts_of_a_leaf_stand_together(void **state)
         assert_int_equal(rank % 8, hosts->ranks[hosts->first_rank[place - place % 6]] % 8);
     }
     topology_search_free(result);
+    weft_topology_destroy(topology);
+}
+
+/* A box as machine_boxes() has them, on one switch. */
+static void box_add(weft_topology *topology, const char *name, uint32_t gpus, double nvlink, double nic, uint32_t core)
+{
+    uint32_t host = machine_add(topology, NODE_HOST, TOPOLOGY_NONE, "%s", name);
+    uint32_t package = machine_add(topology, NODE_PACKAGE, host, "0");
+    uint32_t nvswitch = machine_add(topology, NODE_NVSWITCH, host, "nvswitch");
+    for (uint32_t i = 0; i < gpus; i++) {
+        uint32_t bridge = machine_add(topology, NODE_PCI_BRIDGE, package, "bridge%u", i);
+        uint32_t gpu = machine_add(topology, NODE_GPU, bridge, "gpu%u", i);
+        uint32_t port = machine_add(topology, NODE_NIC, bridge, "nic%u", i);
+        machine_link(topology, LINK_PCI, bridge, package, 48e9);
+        machine_link(topology, LINK_PCI, gpu, bridge, 64e9);
+        machine_link(topology, LINK_PCI, port, bridge, 64e9);
+        machine_link(topology, LINK_NVLINK, gpu, nvswitch, nvlink);
+        machine_link(topology, LINK_NETWORK, port, core, nic);
+    }
+}
+
+/* Boxes of eight and of four GPUs whose NICs differ too: nothing can be lifted, and 56 ranks are too many to pack. */
+static void trees_of_unlike_hosts_come_near_the_bound(void **state)
+{
+    (void)state;
+    static const enum search_collective collectives[] = {SEARCH_ALL_GATHER, SEARCH_REDUCE_SCATTER, SEARCH_ALL_REDUCE};
+    weft_topology *topology = topology_new();
+    uint32_t core = machine_add(topology, NODE_SWITCH, TOPOLOGY_NONE, "core");
+    char name[8];
+    for (uint32_t i = 0; i < 9; i++) {
+        snprintf(name, sizeof name, "%c%u", i < 5 ? 'l' : 's', i);
+        if (i < 5)
+            box_add(topology, name, 8, 450e9, 50e9, core);
+        else
+            box_add(topology, name, 4, 300e9, 25e9, core);
+    }
+    machine_seal(topology);
+    for (size_t c = 0; c < sizeof collectives / sizeof *collectives; c++) {
+        struct search_result *result = search(topology, collectives[c]);
+        check_result(topology, result);
+        assert_int_equal(result->rank_count, 56);
+        assert_true(result->forest.tree_count >= 56);
+        assert_true(rational_value(result->forest.gap) >= 0.99);
+        topology_search_free(result);
+    }
     weft_topology_destroy(topology);
 }
 
@@ -248,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hosts_of_a_leaf_stand_together),
         cmocka_unit_test(every_nic_is_a_lane_of_the_nearest_gpu),
+        cmocka_unit_test(trees_of_unlike_hosts_come_near_the_bound),
         cmocka_unit_test(two_binary_trees_share_the_work),
         cmocka_unit_test(rotated_trees_load_no_link_beyond_its_bandwidth),
         cmocka_unit_test(five_hundred_hosts_are_planned_to_the_bound),

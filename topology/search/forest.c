@@ -2,13 +2,16 @@
 /* Which trees for which collective. */
 #include "topology/search/all_reduce.h"
 #include "topology/search/lift.h"
+#include "topology/search/priced_trees.h"
 #include "topology/search/trees.h"
 
 /* Up to here trees of every rank are packed on the whole graph at once; that takes seconds at IRREGULAR_RANKS. */
 #define PACKING_RANKS 16u
-/* Between the two, and where hosts differ, only if one host's trees do not lift to nearly the bound. */
+/* Between the two only if neither one host's trees lift to nearly the bound nor prices lead there. */
 #define IRREGULAR_RANKS 40u
 #define NEARLY 0.99
+/* Trees by growing prices, where hosts differ: up to here they are found in seconds. */
+#define PRICED_RANKS 320u
 /* Column generation has a tree pair for every rank to price. */
 #define COLUMN_RANKS 24u
 
@@ -95,6 +98,33 @@ static weft_status whole_graph(struct search_context *context)
     }
 }
 
+static bool is_near(const struct search_forest *forest)
+{
+    return forest->tree_count && rational_valid(forest->gap) && rational_value(forest->gap) >= NEARLY;
+}
+
+static weft_status priced(struct search_context *context)
+{
+    enum search_collective collective = context->request->collective;
+    bool rooted = collective == SEARCH_BROADCAST || collective == SEARCH_REDUCE;
+    if (rooted || context->graph->rank_count > PRICED_RANKS) return WEFT_OK;
+    return priced_trees(context, &context->result->forest);
+}
+
+/* The trees that there are, or those that @p find finds if they are better. */
+static weft_status keep_better(struct search_context *context, weft_status (*find)(struct search_context *))
+{
+    struct search_forest *forest = &context->result->forest;
+    struct search_forest lifted = *forest, lifted_phases = context->result->two_phase;
+    *forest = (struct search_forest){0};
+    weft_status status = find(context);
+    if (!forest->tree_count || (lifted.tree_count && rational_compare(lifted.algbw, forest->algbw) >= 0)) {
+        *forest = lifted;
+        context->result->two_phase = lifted_phases;
+    }
+    return status;
+}
+
 weft_status result_find_forest(struct search_context *context)
 {
     uint32_t ranks = context->graph->rank_count;
@@ -102,14 +132,7 @@ weft_status result_find_forest(struct search_context *context)
     if (ranks < 2) return WEFT_OK;
     if (ranks <= PACKING_RANKS) return whole_graph(context);
     weft_status status = lift_forest(context);
-    if (status || ranks > IRREGULAR_RANKS || (forest->tree_count && rational_value(forest->gap) >= NEARLY))
-        return status;
-    struct search_forest lifted = *forest, lifted_phases = context->result->two_phase;
-    *forest = (struct search_forest){0};
-    status = whole_graph(context);
-    if (!forest->tree_count || (lifted.tree_count && rational_compare(lifted.algbw, forest->algbw) >= 0)) {
-        *forest = lifted;
-        context->result->two_phase = lifted_phases;
-    }
+    if (!status && !is_near(forest)) status = keep_better(context, priced);
+    if (!status && !is_near(forest) && ranks <= IRREGULAR_RANKS) status = keep_better(context, whole_graph);
     return status;
 }

@@ -5,6 +5,11 @@
 
 #include "topology/search/flow_graph.h"
 
+struct rank_path_entry {
+    double distance;
+    uint32_t length, node;
+};
+
 struct rank_paths {
     const struct search_flow_graph *graph;
     double *cost;  /* rank_count^2; INFINITY: no way without passing another rank */
@@ -13,6 +18,8 @@ struct rank_paths {
     double *distance;
     uint32_t *length;
     bool *settled;
+    struct rank_path_entry *heap; /* an entry for each time a node got nearer; all but a node's last are stale */
+    uint32_t heap_count;
 };
 
 bool rank_paths_init(struct rank_paths *paths, const struct search_flow_graph *graph);

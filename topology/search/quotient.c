@@ -155,7 +155,31 @@ static void consider(struct partition_bound *bound, const struct search_flow_gra
         bound->part[node] = node < graph->rank_count ? (part_of_rank ? part_of_rank[node] : node) : TOPOLOGY_NONE;
 }
 
-/* Ranks one by one, and hosts one by one; a class's first host speaks for all of its twins. */
+/* @p host's ranks against all others: what leads in, and what leads out again. */
+static void consider_host(const struct search_flow_graph *graph, const struct quotient *q, uint32_t host,
+                          const uint32_t *ranks, uint32_t count, struct max_flow *network,
+                          struct partition_bound *bound)
+{
+    uint32_t *others = calloc(q->graph.rank_count + 1u, sizeof *others), other_count = 0;
+    uint32_t *parts = calloc(graph->rank_count + 1u, sizeof *parts);
+    if (others && parts) {
+        for (uint32_t rank = 0, at = 0; rank < q->graph.rank_count; rank++) {
+            if (at < count && ranks[at] == rank)
+                at++; /* both ascend */
+            else
+                others[other_count++] = rank;
+        }
+        for (uint32_t rank = 0; rank < graph->rank_count; rank++) parts[rank] = q->shapes.host_index[rank] != host;
+        int64_t sum = flow_into(network, q, ranks, count) + flow_into(network, q, others, other_count);
+        if (!network->failed && other_count) consider(bound, graph, sum, 2, parts);
+    } else {
+        network->failed = true;
+    }
+    free(others);
+    free(parts);
+}
+
+/* Ranks one by one, hosts one by one, each host against the rest; a class's first host speaks for all of its twins. */
 static void consider_ranks_and_hosts(const struct search_flow_graph *graph, const struct quotient *q,
                                      const struct search_budget *budget, struct max_flow *network,
                                      struct partition_bound *bound)
@@ -173,6 +197,7 @@ static void consider_ranks_and_hosts(const struct search_flow_graph *graph, cons
         if (i > 0 && q->sink_host[i - 1] == host) continue;
         while (last < q->sink_count && q->sink_host[last] == host) last++;
         host_sum += flow_into(network, q, &q->sinks[i], last - i) * twins[host];
+        consider_host(graph, q, host, &q->sinks[i], last - i, network, bound);
     }
     free(twins);
     if (network->failed || search_expired(budget)) return;

@@ -114,8 +114,9 @@ static weft_status fill(struct search_context *context, struct diagnostic *diagn
     result->assumed_links = graph->assumed_links;
     status = result_find_hosts(context);
     if (!status) status = result_find_bounds(context); /* plans start from them */
-    if (!status && (parts & SEARCH_TREES)) status = result_find_forest(context);
+    /* Rings first: they are found fast, and a budget that trees use up leaves nothing. */
     if (!status && (parts & SEARCH_RINGS)) status = result_find_rings(context);
+    if (!status && (parts & SEARCH_TREES)) status = result_find_forest(context);
     if (!status) {
         measure_loads(context);
         result_find_same_trees(context, &result->forest);
