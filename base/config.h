@@ -66,7 +66,7 @@
     X(tuning, WEFT_TUNING, S, "", 0, 0, "measured choices of algorithms, a file all ranks read")                       \
     X(channels, WEFT_CHANNELS, U, "0", 0, 16, "rings or trees that share a message; 0 lets the cost model choose")     \
     X(slice_bytes, WEFT_SLICE, U, "0", 0, 16 << 20, "bytes of a chunk in flight; 0 lets the cost model choose")        \
-    X(slot_depth, WEFT_SLOTS, U, "4", 2, 64, "slices in flight per connection, channel and direction")                 \
+    X(slot_depth, WEFT_SLOTS, U, "0", 0, 64, "slices in flight per stream, 2 or more; 0 lets the model choose")        \
     X(canonical, WEFT_CANONICAL, B, "0", 0, 1, "results that depend on inputs and the number of ranks alone")          \
     X(verify, WEFT_VERIFY, B, "0", 0, 1, "prove every plan right before it is used")                                   \
     X(spin_ns, WEFT_SPIN, T, "3us", 0, NS_PER_S, "busy waiting before giving the core away")                           \

@@ -20,6 +20,8 @@ static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *w
     uint64_t channels = wishes->channel_count ? wishes->channel_count : config->channels;
     uint64_t slice_bytes = wishes->slice_bytes ? wishes->slice_bytes : config->slice_bytes;
     if (channels > 16) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "channel_count is above 16");
+    if (config->slot_depth == 1)
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "WEFT_SLOTS is 1; expected 0, or 2 to 64");
     if (slice_bytes > 16 << 20) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "slice_bytes is above 16 MiB");
     comm->deadline_ns = wishes->deadline_ns ? wishes->deadline_ns : config->deadline_ns;
     comm->algorithm = (weft_algorithm)config->algorithm;
@@ -70,6 +72,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     status = comm_memory_create(comm);
     if (status != WEFT_OK) goto destroy_endpoint;
     comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : slice_bytes_most(comm);
+    if (!comm->slot_depth) comm->slot_depth = comm->model->slot_depth;
     comm->spin_ns = comm->local_rank_count > wait_core_count() ? 0 : config_get()->spin_ns;
     comm->pair_channel = 2 * channel_units_most(comm); /* a double tree has two per unit */
     if (comm->topology.book && comm->topology.book->channel_count > comm->pair_channel)

@@ -9,6 +9,7 @@ const struct cost_model cost_model_shm = {
     .byte_ns = 0.08,
     .step_ns = 80,
     .slice_bytes = 128 << 10,
+    .slot_depth = 4,
     .source = "built in: estimates, not measured; only their proportions matter to a choice",
 };
 
@@ -17,15 +18,17 @@ const struct cost_model cost_model_verbs = {
     .byte_ns = 0.1,
     .step_ns = 150,
     .slice_bytes = 256 << 10,
+    .slot_depth = 4,
     .source = "built in: estimates, not measured; only their proportions matter to a choice",
 };
 
 const struct cost_model cost_model_tcp = {
-    .message_ns = 6000,
-    .byte_ns = 0.4,
+    .message_ns = 3200,
+    .byte_ns = 0.13,
     .step_ns = 500,
-    .slice_bytes = 128 << 10,
-    .source = "built in: estimates, not measured; only their proportions matter to a choice",
+    .slice_bytes = (128 << 10) - 128, /* with its header no more than two of the largest packets */
+    .slot_depth = 8,
+    .source = "built in: measured over loopback between two ranks; only their proportions matter to a choice",
 };
 
 /*
@@ -58,6 +61,7 @@ static struct shape whole_shape(weft_collective collective, weft_algorithm algor
     case WEFT_ALL_REDUCE: /* tree: up to two children's slices in, own, one out; then one in, two out, one kept */
         if (ring) return (struct shape){2 * others, 2 * others + 1, 2 * others / n + 1, 1.0 / n, false};
         if (tree) return (struct shape){2 * log2_floor(n), 2 * log2_floor(n) + 1, 3, 0.5, true};
+        if (n == 2) return (struct shape){1, 2, 2, 1, false}; /* as many bytes from rank to rank as a ring, at once */
         return (struct shape){2, 2 * others + 2, 3, 1.0 / n, false};
     case WEFT_BROADCAST:
     case WEFT_REDUCE:

@@ -20,6 +20,7 @@ struct cost_model {
     double byte_ns;              /* beta: one pass of combining or copying a byte from slot to slot */
     double step_ns;              /* overhead of one step at the rank that runs it */
     uint32_t slice_bytes;        /* best size of a slice in flight */
+    uint32_t slot_depth;         /* how many of them keep a sender busy */
     const char *source;          /* how the figures were got */
     const struct tuning *tuning; /* measured choices, which go before the model's; NULL: none */
 };

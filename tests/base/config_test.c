@@ -51,7 +51,7 @@ static void an_empty_environment_gives_the_defaults(void **state)
     assert_int_equal(config.transport, TRANSPORT_AUTO);
     assert_int_equal(config.channels, 0);
     assert_int_equal(config.slice_bytes, 0);
-    assert_int_equal(config.slot_depth, 4);
+    assert_int_equal(config.slot_depth, 0);
     assert_false(config.verify);
     assert_int_equal(config.spin_ns, 3000);
     assert_false(config.progress_thread);
@@ -170,11 +170,10 @@ static void both_ends_of_a_range_are_in_it(void **state)
 {
     (void)state;
     struct config config;
-    assert_parses("WEFT_SLOTS=2", &config);
+    assert_parses("WEFT_SLOTS=0", &config);
     assert_parses("WEFT_SLOTS=64", &config);
     assert_int_equal(config.slot_depth, 64);
-    assert_refused("WEFT_SLOTS=1", "WEFT_SLOTS is \"1\"; expected a number from 2 to 64");
-    assert_refused("WEFT_SLOTS=65", "expected a number from 2 to 64");
+    assert_refused("WEFT_SLOTS=65", "WEFT_SLOTS is \"65\"; expected a number from 0 to 64");
     assert_parses("WEFT_DEADLINE=1ms", &config);
     assert_parses("WEFT_DEADLINE=86400s", &config);
     assert_refused("WEFT_DEADLINE=999us", "WEFT_DEADLINE");
@@ -241,13 +240,13 @@ static void strings_are_copied_up_to_their_limit(void **state)
 static void a_bad_value_keeps_its_default_and_the_others_are_read(void **state)
 {
     (void)state;
-    char slots[] = "WEFT_SLOTS=1", deadline[] = "WEFT_DEADLINE=no", channels[] = "WEFT_CHANNELS=3";
+    char slots[] = "WEFT_SLOTS=65", deadline[] = "WEFT_DEADLINE=no", channels[] = "WEFT_CHANNELS=3";
     char *environment[] = {slots, deadline, channels, NULL};
     struct config config;
     struct diagnostic diagnostic = {0};
     assert_int_equal(config_parse(environment, &config, &diagnostic), WEFT_INVALID_ARGUMENT);
     assert_non_null(strstr(diagnostic.text, "WEFT_SLOTS")); /* the first */
-    assert_int_equal(config.slot_depth, 4);
+    assert_int_equal(config.slot_depth, 0);
     assert_true(config.deadline_ns == 600 * NS_PER_S);
     assert_int_equal(config.channels, 3);
     assert_int_equal(config_parse(environment, &config, NULL), WEFT_INVALID_ARGUMENT);
@@ -306,7 +305,7 @@ static void set_bad(void)
 static void expect_bad(void)
 {
     struct diagnostic diagnostic = {0};
-    if (config_get()->slot_depth != 4 || config_get()->channels != 2) _exit(1);
+    if (config_get()->slot_depth != 0 || config_get()->channels != 2) _exit(1);
     if (config_status(&diagnostic) != WEFT_INVALID_ARGUMENT) _exit(2);
     if (!strstr(diagnostic.text, "WEFT_SLOTS is \"many\"") || diagnostic.status != WEFT_INVALID_ARGUMENT) _exit(3);
     if (config_status(NULL) != WEFT_INVALID_ARGUMENT) _exit(4);
@@ -317,7 +316,7 @@ static void a_bad_value_of_the_process_is_reported_once_and_kept_as_status(void 
     struct fresh_process result = fresh_process_run(set_bad, expect_bad);
     assert_int_equal(result.exit_code, 0);
     assert_string_equal(result.error_output,
-                        "weft error config WEFT_SLOTS is \"many\"; expected a number from 2 to 64, "
+                        "weft error config WEFT_SLOTS is \"many\"; expected a number from 0 to 64, "
                         "with K, M or G for powers of 1024\n");
 }
 
@@ -340,7 +339,7 @@ static void clear_everything(void)
 }
 static void expect_defaults(void)
 {
-    if (config_get()->slot_depth != 4 || config_status(NULL) != WEFT_OK) _exit(1);
+    if (config_get()->slot_depth != 0 || config_status(NULL) != WEFT_OK) _exit(1);
     if (config_launcher_variable("RANK")) _exit(2);
 }
 static void a_process_without_an_environment_has_the_defaults(void **state)

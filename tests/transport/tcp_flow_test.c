@@ -127,12 +127,55 @@ static void what_may_wait_leaves_with_the_next_poll(void **state)
     assert_int_equal(connection_put(couple.connections[0], &last, 1), 1);
     assert_int_equal(await_event(&couple, 1).tag, 1);
     assert_int_equal(await_event(&couple, 1).tag, 2);
-    /* ... or until it is worth a call of its own. */
-    const struct put large = {.source = couple.source, .bytes = 10000, .tag = 3, .flags = PUT_NOTIFY | PUT_MORE};
+    /* ... or until there is much of it. */
+    const struct put large = {.source = couple.source, .bytes = REGION_BYTES, .tag = 3, .flags = PUT_NOTIFY | PUT_MORE};
+    assert_int_equal(connection_put(couple.connections[0], &more, 1), 1);
     assert_int_equal(connection_put(couple.connections[0], &large, 1), 1);
     size_t count = 0;
     for (int i = 0; i < 100000 && !count; i++) count = endpoint_poll(couple.endpoints[1], events, 4, 0);
     assert_int_equal(count, 1);
+    couple_close(&couple);
+}
+
+static void what_is_lazy_leaves_with_company_or_when_nothing_happens(void **state)
+{
+    const struct put lazy = {.tag = 1, .flags = PUT_NOTIFY | PUT_LAZY}, last = {.tag = 2, .flags = PUT_NOTIFY};
+    const struct put more = {.tag = 3, .flags = PUT_NOTIFY | PUT_MORE};
+    struct event events[4];
+    struct couple couple;
+
+    (void)state;
+    couple_open(&couple, (struct tcp_config){.lanes = 1});
+    /* Held, also by a poll ... */
+    assert_int_equal(connection_put(couple.connections[1], &last, 1), 1);
+    assert_int_equal(await_event(&couple, 0).tag, 2);
+    assert_int_equal(connection_put(couple.connections[0], &lazy, 1), 1);
+    assert_int_equal(endpoint_poll(couple.endpoints[0], events, 4, 0), 0);
+    for (int i = 0; i < 100; i++) assert_int_equal(endpoint_poll(couple.endpoints[1], events, 4, 0), 0);
+    /* ... until one that does not wait ... */
+    assert_int_equal(connection_put(couple.connections[0], &last, 1), 1);
+    assert_int_equal(await_event(&couple, 1).tag, 1);
+    assert_int_equal(await_event(&couple, 1).tag, 2);
+    /* ... or until the poll that one after it has waited for ... */
+    assert_int_equal(connection_put(couple.connections[0], &lazy, 1), 1);
+    assert_int_equal(connection_put(couple.connections[0], &more, 1), 1);
+    assert_int_equal(endpoint_poll(couple.endpoints[0], events, 4, 0), 0);
+    assert_int_equal(await_event(&couple, 1).tag, 1);
+    assert_int_equal(await_event(&couple, 1).tag, 3);
+    /* ... or until arm() ... */
+    int fd;
+    assert_int_equal(connection_put(couple.connections[0], &lazy, 1), 1);
+    assert_int_equal(endpoint_arm(couple.endpoints[0], &fd), WEFT_OK);
+    assert_int_equal(await_event(&couple, 1).tag, 1);
+    /* ... or until some polls have found nothing ... */
+    assert_int_equal(connection_put(couple.connections[0], &lazy, 1), 1);
+    for (int i = 0; i < 1000; i++) assert_int_equal(endpoint_poll(couple.endpoints[0], events, 4, 0), 0);
+    assert_int_equal(await_event(&couple, 1).tag, 1);
+    /* ... or until the end. */
+    assert_int_equal(connection_put(couple.connections[0], &lazy, 1), 1);
+    connection_disconnect(couple.connections[0]);
+    couple.connections[0] = NULL;
+    assert_int_equal(await_event(&couple, 1).tag, 1);
     couple_close(&couple);
 }
 
@@ -235,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_put_arrives_whole_through_tiny_buffers),
         cmocka_unit_test(what_may_wait_leaves_with_the_next_poll),
+        cmocka_unit_test(what_is_lazy_leaves_with_company_or_when_nothing_happens),
         cmocka_unit_test(a_disconnect_sends_what_was_accepted),
         cmocka_unit_test(a_disconnect_does_not_wait_for_ever),
         cmocka_unit_test(a_reader_that_is_busy_elsewhere_is_alive),

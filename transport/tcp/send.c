@@ -25,8 +25,11 @@ enum { MOST_PARTS = 64, MOST_COPIED_BYTES = 4096, COPIED_PAYLOAD_BYTES = 512 };
 /* Beyond this a call has enough to do. */
 #define ENOUGH_BYTES (1u << 20)
 
-/* Below this a call costs more than what it carries, so that it pays to wait for company. */
-#define WORTH_BYTES 4096u
+/*
+ * What may wait is sent without waiting once there is so much of it. Slices one by one would each end in a packet of
+ * its own that is nearly empty, and costs as much as a full one.
+ */
+#define WORTH_BYTES (256u << 10)
 
 static void gather_copy(struct gather *gather, const uint8_t *from, size_t bytes)
 {
