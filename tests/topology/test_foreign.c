@@ -18,6 +18,8 @@ static void files_are_refused_by_name(void **state)
         {"BZh91AY&SY", "an archive or a compressed file"},
         {"\x1f\x8b\x08", "an archive or a compressed file"},
         {"PK\x03\x04", "an archive or a compressed file"},
+        {"\xff\xfe<\x01", "text in UTF-16"},
+        {"<html><body>404 Not Found</body></html>", "a web page"},
         {".TH \"topology.conf\" 5\nSwitchName=s0 Nodes=n\n", "a manual page"},
         {".\\\" a comment\n.SH NAME\n", "a manual page"},
         {"A title\n=======\n\n::\n\n   Switch 24 \"S-005442ba00003080\"\n", "reStructuredText"},

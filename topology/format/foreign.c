@@ -154,6 +154,10 @@ static bool is_table(const struct format_source *source)
 
 FOREIGN(archive, "an archive or a compressed file, which would have to be unpacked first", CERTAIN,
         is_compressed(source))
+FOREIGN(wide_text, "text in UTF-16, which would have to be stored as UTF-8 first", CERTAIN,
+        begins(source, "\xff\xfe", 2) || begins(source, "\xfe\xff", 2))
+FOREIGN(web_page, "a web page, perhaps one that says why there is no file", CERTAIN,
+        begins(source, "<!DOCTYPE html", 14) || begins(source, "<!doctype html", 14) || begins(source, "<html", 5))
 FOREIGN(manual_page, "a manual page, which explains a format to people", CERTAIN,
         begins(source, ".TH ", 4) || begins(source, ".\\\"", 3) || begins(source, ".Dd ", 4))
 FOREIGN(restructured_text, "reStructuredText, a document for people", CERTAIN - 5, is_restructured_text(source))

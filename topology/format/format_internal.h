@@ -23,6 +23,8 @@
 /* Those of foreign.c, refused by name. */
 #define FORMATS_FOREIGN(X)                                                                                             \
     X(archive)                                                                                                         \
+    X(wide_text)                                                                                                       \
+    X(web_page)                                                                                                        \
     X(manual_page)                                                                                                     \
     X(restructured_text)                                                                                               \
     X(lstopo_console)                                                                                                  \

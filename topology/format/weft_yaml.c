@@ -288,7 +288,10 @@ static weft_status document_read(struct reading *reading, const struct yaml_valu
     if (!status) status = keys_check(reading, root, NULL, keys);
     if (status) return status;
     const struct yaml_value *version = yaml_find(root, "weft_topology"), *shapes = yaml_find(root, "shapes"), *part;
-    if (!version || version->kind != YAML_IS_SCALAR || !span_equal(version->text, "1"))
+    if (version && version->kind == YAML_IS_SCALAR && !span_equal(version->text, "1"))
+        return reading_error(reading, version, "found the format's version %.*s; expected %d", SPAN_ARGS(version->text),
+                             WEFT_YAML_VERSION);
+    if (!version || version->kind != YAML_IS_SCALAR)
         return reading_error(reading, version ? version : root, "expected 'weft_topology: %d', the format's version",
                              WEFT_YAML_VERSION);
     if (shapes) status = yaml_expect(reading->source, shapes, YAML_IS_MAP, "the shapes", reading->diagnostic);
