@@ -77,6 +77,9 @@ void progress_begin(struct weft_comm *comm, struct weft_request *request)
         comm_memory_hold(comm, request);
         status = operation_start(comm->engine, binding, &request->call, &request->operation);
     }
+    /* What it sends first leaves with the first poll. How it stands is looked at after that one. */
+    bool moved = false;
+    if (status == WEFT_OK && runs) (void)operation_advance(request->operation, &moved);
     if (status != WEFT_OK) {
         char message[256];
         snprintf(message, sizeof message, "rank %u could not begin operation %llu: %s", comm->identity.rank,
