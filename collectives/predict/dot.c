@@ -93,7 +93,7 @@ static double load_of(const struct picture *picture, uint32_t route_link)
     return picture->loads && route_link < picture->load_count ? picture->loads[route_link] : 0;
 }
 
-/* From grey over yellow to red. */
+/* Grey without load, else from green over yellow to red: the legend in advice_dot() says so. */
 static void link_draw(const struct picture *picture, uint32_t index)
 {
     const struct topology_link *link = &picture->topology->links[index];
@@ -128,6 +128,11 @@ void advice_dot(const weft_topology *topology, const double *loads, uint32_t loa
     picture_choose(&picture);
     text_add(text, "graph topology {\n  layout=\"%s\";\n  node [fontsize=10];\n  overlap=false;\n",
              picture.folded ? "sfdp" : "dot");
+    if (loads)
+        text_add(
+            text,
+            "  fontsize=10;\n  label=\"links by load: grey none, green little, yellow half, red full (of the busier "
+            "direction)\";\n");
     nodes_draw(&picture);
     for (uint32_t i = 0; i < topology->link_count; i++) link_draw(&picture, i);
     text_add(text, "}\n");
