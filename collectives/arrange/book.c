@@ -153,6 +153,7 @@ static weft_status make_fit(const struct making *making, enum arrangement_kind k
     making->book->kept[kind] = depth;
     struct arrangement fewer;
     if (!arrangement_fewer(arrangement, per_root, depth, &fewer)) return WEFT_OUT_OF_MEMORY;
+    free(fewer.numbers); /* room for none */
     fewer.numbers = arrangement->numbers; /* taken over, with what the dropped ones had */
     arrangement->numbers = NULL;
     arrangement_free(arrangement);
