@@ -18,7 +18,7 @@
 #include "collectives/exec/exec.h"
 #include "transport/sim/sim.h"
 
-enum { MAX_RANKS = 33, IDLE_LIMIT = 100, SEED_COUNT = 800 };
+enum { MAX_RANKS = 33, IDLE_LIMIT = 100, SEED_COUNT = 600 };
 
 static uint64_t only_seed = UINT64_MAX;
 
@@ -165,10 +165,9 @@ static void run_end(struct run *run)
     sim_fabric_destroy(run->fabric);
 }
 
-static void trial_run(const struct trial *trial, uint64_t seed)
+/* Run the plan, and end it. */
+static void trial_run(const struct trial *trial, weft_plan *plan, uint64_t seed)
 {
-    weft_plan *plan;
-    assert_int_equal(weft_plan_create(&trial->spec, &plan), WEFT_OK);
     struct run *run = calloc(1, sizeof *run);
     run->trial = trial;
     run->elements = trial->count * (is_scattered(trial) ? trial->spec.rank_count : 1);
@@ -196,7 +195,8 @@ static void trial_run(const struct trial *trial, uint64_t seed)
     weft_plan_destroy(plan);
 }
 
-static void seed_run(uint64_t seed)
+/* What follows from the seed. */
+static struct trial trial_of(uint64_t seed, uint32_t most_ranks)
 {
     static const struct {
         weft_collective collective;
@@ -212,8 +212,8 @@ static void seed_run(uint64_t seed)
     };
     struct random random;
     random_seed(&random, seed ^ 0xca40);
-    uint32_t which = (uint32_t)(seed % 7), ranks = 1 + (uint32_t)random_below(&random, 17);
-    if (random_below(&random, 12) == 0) ranks = MAX_RANKS;
+    uint32_t which = (uint32_t)(seed % 7), ranks = 1 + (uint32_t)random_below(&random, most_ranks);
+    if (random_below(&random, 12) == 0 && most_ranks > 9) ranks = MAX_RANKS;
     struct trial trial = {
         .spec = {.size = sizeof trial.spec,
                  .collective = plans[which].collective,
@@ -238,7 +238,15 @@ static void seed_run(uint64_t seed)
     if (is_scattered(&trial)) trial.count /= ranks;
     trial.sim.maps = random_below(&random, 2);
     trial.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
-    trial_run(&trial, seed);
+    return trial;
+}
+
+static void seed_run(uint64_t seed)
+{
+    struct trial trial = trial_of(seed, 17);
+    weft_plan *plan;
+    assert_int_equal(weft_plan_create(&trial.spec, &plan), WEFT_OK);
+    trial_run(&trial, plan, seed);
 }
 
 static void every_run_is_the_reference_bit_by_bit(void **state)
@@ -251,11 +259,69 @@ static void every_run_is_the_reference_bit_by_bit(void **state)
     for (uint64_t seed = 0; seed < SEED_COUNT; seed++) seed_run(seed);
 }
 
+/* One step that combines, anywhere in the plan, joins its sources otherwise. */
+static void plan_mutate(weft_plan *plan, struct random *random)
+{
+    struct plan_program *program;
+    struct plan_step *step;
+    do {
+        program = &plan->programs[random_below(random, plan->rank_count)];
+        step = &program->steps[random_below(random, program->step_count)];
+    } while (step->source_count < 2);
+    struct plan_operand *sources = &program->operands[step->first_operand];
+    uint64_t one = random_below(random, step->source_count), other = random_below(random, step->source_count);
+    struct plan_operand kept = sources[one];
+    if (random_below(random, 3) == 0 || one == other) {
+        step->flags ^= STEP_TREE;
+    } else {
+        sources[one] = sources[other];
+        sources[other] = kept;
+    }
+}
+
+/* The same plan, whose programs may be changed. */
+static weft_plan *plan_copy(const weft_plan *plan)
+{
+    weft_plan *copy;
+    char *text;
+    assert_int_equal(weft_plan_print(plan, WEFT_ALL_RANKS, WEFT_TEXT, &text), WEFT_OK);
+    assert_int_equal(weft_plan_read(text, strlen(text), &copy, NULL), WEFT_OK);
+    free(text);
+    return copy;
+}
+
+static void what_the_verifier_accepts_is_the_reference(void **state)
+{
+    (void)state;
+    uint32_t accepted = 0, refused = 0;
+    for (uint64_t seed = 0; seed < SEED_COUNT; seed++) {
+        struct trial trial = trial_of(seed, 9);
+        if (trial.spec.rank_count == 1) continue;
+        struct random random;
+        random_seed(&random, ~seed);
+        weft_plan *plan;
+        assert_int_equal(weft_plan_create(&trial.spec, &plan), WEFT_OK);
+        weft_plan *mutant = plan_copy(plan);
+        weft_plan_destroy(plan);
+        plan_mutate(mutant, &random);
+        if (weft_plan_verify(mutant, NULL) == WEFT_OK) {
+            accepted++;
+            trial_run(&trial, mutant, seed);
+        } else {
+            refused++;
+            weft_plan_destroy(mutant);
+        }
+    }
+    assert_true(accepted > SEED_COUNT / 20);
+    assert_true(refused > SEED_COUNT / 20);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) only_seed = strtoull(argv[1], NULL, 10);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_run_is_the_reference_bit_by_bit),
+        cmocka_unit_test(what_the_verifier_accepts_is_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
