@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +33,11 @@ struct outcome {
     char description[16000];
 };
 
+struct job_id {
+    weft_unique_id id;
+    _Atomic bool made; /* released by rank 0, acquired by the others: id_agree() */
+};
+
 struct job {
     uint32_t rank_count;
     bool by_network;                 /* rank 0 at 127.0.0.1, each rank a host of its own as far as weft knows */
@@ -39,7 +45,7 @@ struct job {
     const char *extra[RANKS_MAX];    /* one more "NAME=value", or NULL */
     void (*body)(weft_comm *comm, const struct job *job, struct outcome *outcome);
     struct outcome *outcomes;
-    weft_unique_id *id;
+    struct job_id *id; /* shared with the ranks */
 };
 
 static char folder[] = "/tmp/weft_topology_XXXXXX";
@@ -103,13 +109,25 @@ static void environment_set(const struct job *job, uint32_t rank)
     setenv("WEFT_INSECURE", "1", 1);
 }
 
+/* Rank 0 makes it, once its environment is set: the parent must not read its own before it forks. */
+static void id_agree(const struct job *job, uint32_t rank)
+{
+    if (rank == 0) {
+        if (weft_unique_id_create(&job->id->id) != WEFT_OK) _exit(4);
+        atomic_store_explicit(&job->id->made, true, memory_order_release);
+    }
+    while (!atomic_load_explicit(&job->id->made, memory_order_acquire)) usleep(200);
+}
+
 static _Noreturn void be_rank(const struct job *job, uint32_t rank)
 {
     struct outcome *outcome = &job->outcomes[rank];
     weft_comm *comm;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     environment_set(job, rank);
-    const weft_comm_config config = {.size = sizeof config, .id = job->id, .rank = rank, .rank_count = job->rank_count};
+    id_agree(job, rank);
+    const weft_comm_config config = {
+        .size = sizeof config, .id = &job->id->id, .rank = rank, .rank_count = job->rank_count};
     outcome->created = job->by_network ? weft_comm_create_from_env(&comm) : weft_comm_create(&config, &comm);
     if (outcome->created == WEFT_OK) {
         char *text;
@@ -125,17 +143,13 @@ static _Noreturn void be_rank(const struct job *job, uint32_t rank)
     _exit(0);
 }
 
-/* The first process makes the id: this one must not read its configuration before it forks. */
 static void job_run(struct job *job)
 {
     job->outcomes = ranks_shared(RANKS_MAX * sizeof *job->outcomes);
     job->id = ranks_shared(sizeof *job->id);
     fflush(NULL);
-    pid_t maker = fork(), pids[RANKS_MAX];
-    if (maker == 0) _exit(weft_unique_id_create(job->id) != WEFT_OK);
+    pid_t pids[RANKS_MAX];
     int status;
-    assert_int_equal(waitpid(maker, &status, 0), maker);
-    assert_int_equal(status, 0);
     for (uint32_t rank = 0; rank < job->rank_count; rank++) {
         pids[rank] = fork();
         assert_true(pids[rank] >= 0);

@@ -353,6 +353,41 @@ static void everything_is_in_the_hash(void **state)
     weft_topology_destroy(topology);
 }
 
+/* Plans depend on which ports there are, how fast they are and whether they may be used. */
+static void every_attribute_of_an_rdma_device_is_in_the_hash(void **state)
+{
+    (void)state;
+    weft_topology *topology = cluster_new();
+    struct rdma_gid gid = {.index = 1, .interface = "eth0"};
+    struct rdma_port port = {.number = 1, .gids = &gid, .gid_count = 1, .state = "ACTIVE", .physical_state = "LinkUp"};
+    struct rdma_device device = {.firmware = "1.0", .numa_node = 0, .ports = &port, .port_count = 1};
+    uint64_t hashes[16];
+    size_t count = 0;
+#define HASH_WITH(change)                                                                                              \
+    (change, topology_set_rdma(topology, NIC_A, "mlx5_0", &device), hashes[count++] = topology_hash(topology))
+    HASH_WITH((void)0);
+    HASH_WITH(device.firmware = "1.1");
+    HASH_WITH(device.node_guid = 7);
+    HASH_WITH(device.numa_node = 1);
+    HASH_WITH(port.number = 2);
+    HASH_WITH(port.link_layer = (enum rdma_link_layer)1);
+    HASH_WITH(port.state = "DOWN");
+    HASH_WITH(port.physical_state = "Polling");
+    HASH_WITH(port.bandwidth = ((struct figure){1e9, FIGURE_REPORTED}));
+    HASH_WITH(port.interface_mtu_bytes = 9000);
+    HASH_WITH(port.not_used = "the port is DOWN");
+    HASH_WITH(gid.index = 3);
+    HASH_WITH(gid.type = (enum rdma_gid_type)1);
+    HASH_WITH(gid.bytes[15] = 1);
+    HASH_WITH(gid.interface = "eth1");
+    HASH_WITH(device.port_count = 0);
+#undef HASH_WITH
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (hashes[i] == hashes[k]) fail_msg("changes %zu and %zu have one hash", k, i);
+    weft_topology_destroy(topology);
+}
+
 static void matrices_channels_and_notes_are_printed(void **state)
 {
     (void)state;
@@ -420,6 +455,7 @@ int main(void)
         cmocka_unit_test(json_has_the_counts_and_the_graph),
         cmocka_unit_test(a_large_cluster_is_built_and_checked),
         cmocka_unit_test(everything_is_in_the_hash),
+        cmocka_unit_test(every_attribute_of_an_rdma_device_is_in_the_hash),
         cmocka_unit_test(matrices_channels_and_notes_are_printed),
         cmocka_unit_test(pci_bandwidth_doubles_with_generation_and_width),
         cmocka_unit_test(bad_arguments_are_refused),
