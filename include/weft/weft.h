@@ -62,7 +62,9 @@ typedef struct weft_comm_config {
  *
  * Owner:  the caller; weft_comm_destroy() ends it.
  * Errors: WEFT_INVALID_ARGUMENT, WEFT_OUT_OF_MEMORY, WEFT_RESOURCE_LIMIT, WEFT_DEADLINE_EXCEEDED, WEFT_PEER_FAILED,
- *         WEFT_PEER_REFUSED (another job, world size or version under the same id), WEFT_SYSTEM_ERROR.
+ *         WEFT_PEER_REFUSED (another job, world size or version under the same id), WEFT_SYSTEM_ERROR;
+ *         WEFT_MISMATCH (ranks were given different topologies), WEFT_BAD_FORMAT, WEFT_UNSUPPORTED (one that cannot be
+ *         read), WEFT_LINK_DOWN (two ranks of different hosts cannot connect).
  */
 WEFT_API weft_status weft_comm_create(const weft_comm_config *config, weft_comm **comm);
 
@@ -313,8 +315,8 @@ WEFT_API weft_status weft_comm_statistics(const weft_comm *comm, weft_statistics
 
 typedef enum weft_format { WEFT_TEXT = 0, WEFT_JSON = 1 } weft_format;
 /**
- * Say what the communicator is and why: ranks, transport, waiting, the plans made so far with what each was preferred
- * to. *text is allocated; the caller frees it with free().
+ * Say what the communicator is and why: ranks, transport, waiting, the topology that plans come from, the plans made so
+ * far with what each was preferred to. *text is allocated; the caller frees it with free().
  */
 WEFT_API weft_status weft_comm_describe(const weft_comm *comm, weft_format format, char **text);
 /**
