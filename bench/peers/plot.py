@@ -28,7 +28,7 @@ def panel(axes, result):
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set(xscale="log", yscale="log", title=result["title"], xlabel="bytes", ylabel="best peer / weft")
     axes.set_xticks(sizes, [report.bytes_text(size) for size in sizes], rotation=30)
-    ticks = [0.25, 0.5, 1, 2, 4, 8]
+    ticks = [0.25, 0.5, 1, 2, 4, 8, 16, 32]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
