@@ -40,6 +40,18 @@ echo '{"weft_tuning":1,"entries":[{"collective":"all_reduse"}]}' >"$file"
 WEFT_TUNING=$file "$perf" all_reduce --ranks 2 -b 8 -e 8 >/dev/null 2>"$scratch/err" && fail "a mistake is passed over"
 grep -q "$file:1:43: no such \"collective\"" "$scratch/err" || fail "the mistake is named: $(cat "$scratch/err")"
 
+# Ranks that read different files choose differently: they are told so, and exchange nothing.
+port=$((20000 + RANDOM % 10000))
+for rank in 0 1; do
+  echo '{"weft_tuning":1,"entries":[{"collective":"all_reduce","transport":"shm","ranks":2,"from_bytes":'$rank',"algorithm":"ring"}]}' >"$file.$rank"
+  WEFT_INSECURE=1 MASTER_ADDR=127.0.0.1 WEFT_PORT=$port WORLD_SIZE=2 RANK=$rank WEFT_TRANSPORT=shm WEFT_TUNING=$file.$rank \
+    "$perf" all_reduce -b 64 -e 64 >/dev/null 2>"$scratch/err.$rank" &
+done
+wait
+for rank in 0 1; do
+  grep -q mismatch "$scratch/err.$rank" || fail "rank $rank does not notice: $(cat "$scratch/err.$rank")"
+done
+
 "$perf" all_reduce --tune "$file" 2>"$scratch/err" && fail "--tune with a collective"
 grep -q 'times all of them' "$scratch/err" || fail "it says why"
 finish
