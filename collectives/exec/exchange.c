@@ -10,7 +10,7 @@
 struct offer {
     struct loan input, output;
     double scale;
-    uint64_t lent; /* 1: so they are; 0: everybody is to run the steps of the plan */
+    uint64_t flags; /* enum offer_flags */
 };
 _Static_assert(sizeof(struct offer) <= EXCHANGE_BESIDE_BYTES, "an offer comes with its flag");
 
@@ -227,31 +227,32 @@ static void offers_send(struct operation *operation)
 {
     const struct engine *engine = operation->binding->engine;
     struct lent offers[EXCHANGE_RANKS];
-    bool lent = loan_offer(operation, offers);
+    operation->offered = loan_offer(operation, offers);
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
-        const struct lent *offered = &offers[peer->rank];
-        const struct offer offer = {offered->input_loan, offered->output_loan, operation->call.scale, lent};
+        const struct lent *lent = &offers[peer->rank];
+        const struct offer offer = {lent->input_loan, lent->output_loan, operation->call.scale, operation->offered};
         struct exchange_cell *cell = cell_to(peer);
         memcpy(cell->beside, &offer, sizeof offer);
         cell_send(cell, flag_of(operation, false));
     }
     round_wake(engine);
-    operation->lends = lent;
 }
 
-/* Everybody's offers have come. Are all buffers lent? All ranks read the same. */
+/* Everybody's offers have come; all ranks read the same. Are all buffers lent? */
 static bool offers_take(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
-    bool lent = operation->lends;
+    uint64_t all = operation->offered, any = operation->offered;
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct offer offer;
         memcpy(&offer, cell_from(peer)->beside, sizeof offer);
         engine->exchange.lent[peer->rank] =
             (struct lent){.input_loan = offer.input, .output_loan = offer.output, .scale = offer.scale};
-        lent = lent && offer.lent == 1;
+        all &= offer.flags;
+        any |= offer.flags;
     }
-    return lent;
+    operation->apart = any & OFFER_COPIED && !(any & OFFER_OVERWRITES) && loan_may_go_apart(operation);
+    return all & OFFER_LENT;
 }
 
 /* ---- The course of an operation ---- */
@@ -369,7 +370,7 @@ weft_status exchange_abandon(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
     if (engine->exchange.current != operation) return WEFT_OK;
-    bool offered = operation->phase == PHASE_OFFERING && operation->lends;
+    bool offered = operation->phase == PHASE_OFFERING && operation->offered & OFFER_LENT;
     if (!offered && operation->phase != PHASE_WORKING && operation->phase != PHASE_RETURNING) return WEFT_OK;
     if (operation->phase != PHASE_RETURNING) {
         engine->exchange.round++;

@@ -81,8 +81,16 @@ weft_status exchange_abandon(struct operation *operation);
 /* loan.c */
 /* May the operation's buffers be lent, for all that the ranks know together? */
 bool loan_serves(const struct operation *operation);
-/* Lend every peer what it needs of this rank's buffers. False: one of them cannot have it. */
-bool loan_offer(const struct operation *operation, struct lent *offers);
+/* What a rank says with its loans, to all others alike. */
+enum offer_flags {
+    OFFER_LENT = 1,       /* its buffers are lent; else everybody is to run the steps of the plan */
+    OFFER_COPIED = 2,     /* the kernel has to copy from and to them */
+    OFFER_OVERWRITES = 4, /* its result takes the place of what others may read */
+};
+/* Lend every peer what it needs of this rank's buffers. Returns enum offer_flags. */
+uint32_t loan_offer(const struct operation *operation, struct lent *offers);
+/* Is the message small enough for everybody to make all of its own result, where copies are the kernel's? */
+bool loan_may_go_apart(const struct operation *operation);
 /* Reach for what the peers have lent, in engine->exchange.lent. */
 void loan_accept(struct operation *operation);
 /* Go on for a while. WEFT_OK: this rank's part is done. *peer: whose memory could not be got at, with other statuses.

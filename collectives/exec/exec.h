@@ -45,8 +45,8 @@ weft_status engine_create(const struct engine_config *config, struct engine **en
 void engine_destroy(struct engine *engine);
 
 /*
- * How many connections are being made. If there are some, *peer is the highest rank among them; if one has failed, *peer
- * is its rank and *status why.
+ * How many connections are being made. If there are some, *peer is the highest rank among them; if one has failed,
+ * *peer is its rank and *status why.
  */
 uint32_t engine_connecting(const struct engine *engine, uint32_t *peer, weft_status *status);
 

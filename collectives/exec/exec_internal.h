@@ -132,7 +132,8 @@ struct operation {
     weft_status status;
     enum operation_phase phase;
     uint32_t ticket;      /* for its turn among those that go by rounds */
-    bool lends;           /* this rank's buffers are lent */
+    uint32_t offered;     /* by this rank: enum offer_flags */
+    bool apart;           /* every rank makes all of its own result, and nothing else */
     bool bypasses_caches; /* results are */
     uint32_t tracks_left;
     struct operation_stall stall;

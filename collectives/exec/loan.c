@@ -17,6 +17,9 @@
 /* From so many bytes of all buffers on, results are stored past the caches: they would not be found there any more. */
 #define STREAMING_BYTES (8u << 20)
 
+/* Most that a rank reads to make its result alone. */
+#define APART_BYTES (32u << 10)
+
 /* A part of a block, and who gets it. */
 struct task {
     uint32_t block;
@@ -48,7 +51,7 @@ static bool holder_is(const struct weft_plan *plan, enum shape_holder holder, ui
     return holder == HOLDER_ALL || holder == HOLDER_OWNER || (holder == HOLDER_ROOT && rank == plan->root);
 }
 
-bool loan_offer(const struct operation *operation, struct lent *offers)
+uint32_t loan_offer(const struct operation *operation, struct lent *offers)
 {
     const struct engine *engine = operation->binding->engine;
     const struct weft_plan *plan = operation->binding->plan;
@@ -58,16 +61,30 @@ bool loan_offer(const struct operation *operation, struct lent *offers)
     bool output = holder_is(plan, shape->output, engine->config.rank);
     size_t input_bytes = places_of(plan, shape->input) * block_bytes;
     size_t output_bytes = places_of(plan, shape->output) * block_bytes;
-    bool lent = !(operation->call.overwrites && shape->blocks == BLOCKS_PER_PAIR); /* pairs would have to swap */
+    uint32_t flags = OFFER_LENT;
+    if (operation->call.overwrites && shape->blocks == BLOCKS_PER_PAIR) flags = 0; /* pairs would have to swap */
+    if (operation->call.overwrites && shape->output == HOLDER_ALL) flags |= OFFER_OVERWRITES;
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct lent *offer = &offers[peer->rank];
         *offer = (struct lent){0};
-        if (lent && input)
-            lent = connection_lend(peer->connection, operation->call.send, input_bytes, &offer->input_loan);
-        if (lent && output)
-            lent = connection_lend(peer->connection, operation->call.recv, output_bytes, &offer->output_loan);
+        if (input && !connection_lend(peer->connection, operation->call.send, input_bytes, &offer->input_loan))
+            flags &= ~(uint32_t)OFFER_LENT;
+        if (output && !connection_lend(peer->connection, operation->call.recv, output_bytes, &offer->output_loan))
+            flags &= ~(uint32_t)OFFER_LENT;
+        if ((input && offer->input_loan.share == 0) || (output && offer->output_loan.share == 0)) flags |= OFFER_COPIED;
     }
-    return lent;
+    return flags;
+}
+
+/*
+ * Each of the kernel's copies costs microseconds before the first byte, and two ranks that copy from and to each other
+ * at once wait for one another's page tables. So small messages are worth combining several times over.
+ */
+bool loan_may_go_apart(const struct operation *operation)
+{
+    uint64_t bytes = operation->call.count * operation->element_bytes;
+    return shape_here(operation)->blocks == BLOCKS_ONE &&
+           bytes * (operation->binding->plan->rank_count - 1) <= APART_BYTES;
 }
 
 void loan_accept(struct operation *operation)
@@ -107,12 +124,18 @@ static uint32_t task_count(const struct operation *operation)
 /*
  * A message of one block is cut into a share for each rank. Where blocks have owners, the rank that gets several pulls
  * them, beginning with its own; only to a root everybody pushes its own block, so that not all is the root's to do.
+ * Apart, a rank makes all of its own result.
  */
 static struct task task_at(const struct operation *operation, uint32_t number)
 {
     const struct shape *shape = shape_here(operation);
     const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
     struct task task = {.end = operation->call.count, .only = PLAN_NONE};
+    if (operation->apart) {
+        task.only = rank;
+        if (!holder_is(operation->binding->plan, shape->output, rank)) task.end = 0;
+        return task;
+    }
     if (shape->blocks == BLOCKS_ONE) {
         /* Of whole cache lines, so that no two ranks write one. */
         uint64_t line = 64 / operation->element_bytes, lines = (operation->call.count + line - 1) / line;

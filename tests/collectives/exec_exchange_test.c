@@ -12,7 +12,7 @@
 #include "collectives/exec/exec_internal.h"
 #include "transport/sim/sim.h"
 
-enum { RANKS = 2, LARGE = 4096, SMALL = 8, TURNS = 10000 };
+enum { RANKS = 2, LARGE = 16384, SMALL = 8, TURNS = 10000 };
 
 struct rank {
     struct endpoint *endpoint;
