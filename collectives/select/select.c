@@ -104,7 +104,7 @@ static double rounds_price(const struct cost_model *model, const struct select_r
     bool one_block = request->collective == WEFT_ALL_REDUCE || request->collective == WEFT_BROADCAST ||
                      request->collective == WEFT_REDUCE;
     double cells = request->rank_count * model->step_ns, ranks = request->rank_count;
-    double passes = small ? 2 * ranks : one_block ? 1 : ranks;
+    double passes = small || !one_block ? ranks : 1;
     return (small ? 1 : 2) * (model->message_ns + cells) + passes * (double)request->bytes * model->byte_ns;
 }
 
