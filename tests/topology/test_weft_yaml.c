@@ -352,7 +352,7 @@ static void mistakes_are_named_with_their_place(void **state)
     static const struct {
         const char *yaml, *message;
     } mistakes[] = {
-        {"weft_topology: 2\n", "test.yaml:1:16: expected 'weft_topology: 1'"},
+        {"weft_topology: 2\n", "test.yaml:1:16: found the format's version 2; expected 1"},
         {"weft_topology: 1\n", "test.yaml: describes nothing"},
         {"weft_topology: 1\nnode: []\n",
          "test.yaml:2:1: found the key 'node'; expected one of weft_topology, shapes, nodes"},
