@@ -20,7 +20,7 @@ static weft_topology *from_hwloc(hwloc_topology_t hwloc)
     assert_int_equal(hwloc_topology_load(hwloc), 0);
     struct diagnostic diagnostic = {0};
     weft_topology *topology = NULL;
-    if (topology_from_hwloc(hwloc, NULL, &topology, &diagnostic)) fail_msg("refused: %s", diagnostic.text);
+    if (topology_from_hwloc(hwloc, NULL, NULL, &topology, &diagnostic)) fail_msg("refused: %s", diagnostic.text);
     hwloc_topology_destroy(hwloc);
     return topology;
 }
@@ -187,7 +187,7 @@ static void what_the_cpuset_excludes_is_not_there(void **state)
     hwloc_bitmap_set_range(allowed, 1, 2);
     assert_int_equal(hwloc_topology_restrict(hwloc, allowed, HWLOC_RESTRICT_FLAG_REMOVE_CPULESS), 0);
     weft_topology *topology = NULL;
-    assert_int_equal(topology_from_hwloc(hwloc, NULL, &topology, NULL), WEFT_OK);
+    assert_int_equal(topology_from_hwloc(hwloc, NULL, NULL, &topology, NULL), WEFT_OK);
     assert_int_equal(count_kind(topology, NODE_CORE), 2);
     assert_int_equal(count_kind(topology, NODE_PACKAGE), 1);
     weft_topology_destroy(topology);

@@ -21,7 +21,7 @@ static weft_topology *through_hwloc(const uint8_t *xml, size_t size)
     assert_int_equal(hwloc_topology_set_xmlbuffer(hwloc, (const char *)xml, (int)size), 0);
     assert_true(topology_hwloc_configure(hwloc));
     assert_int_equal(hwloc_topology_load(hwloc), 0);
-    if (topology_from_hwloc(hwloc, NULL, &topology, &diagnostic)) fail_msg("refused: %s", diagnostic.text);
+    if (topology_from_hwloc(hwloc, NULL, NULL, &topology, &diagnostic)) fail_msg("refused: %s", diagnostic.text);
     hwloc_topology_destroy(hwloc);
     return topology;
 }

@@ -30,7 +30,7 @@ static bool is_gpu_coprocessor(hwloc_obj_t os_device)
 }
 
 /* NODE_KIND_COUNT for what does not belong into a topology. */
-static enum node_kind pci_kind(hwloc_obj_t object)
+static enum node_kind function_kind(hwloc_obj_t object)
 {
     const struct hwloc_pcidev_attr_s *pci = &object->attr->pcidev;
     uint32_t base_class = pci->class_id >> 8;
@@ -41,6 +41,18 @@ static enum node_kind pci_kind(hwloc_obj_t object)
     if (base_class == CLASS_NETWORK || pci->class_id == CLASS_INFINIBAND) return NODE_NIC;
     if (os_device_find(object, HWLOC_OBJ_OSDEV_OPENFABRICS)) return NODE_NIC;
     return NODE_KIND_COUNT;
+}
+
+/* The same of what this process may use: NVML does not list GPUs whose device files a container or cgroup withholds. */
+static enum node_kind pci_kind(const struct discovery *discovery, hwloc_obj_t object)
+{
+    const struct hwloc_pcidev_attr_s *pci = &object->attr->pcidev;
+    const struct nvml_report *nvml = discovery->nvml;
+    enum node_kind kind = function_kind(object);
+    if (kind == NODE_GPU && pci->vendor_id == VENDOR_NVIDIA && nvml && nvml->usable && nvml->lists_all &&
+        !nvml_find(nvml, pci->domain, pci->bus, pci->dev))
+        return NODE_KIND_COUNT;
+    return kind;
 }
 
 /* The same for an operating system device that hangs on no PCI function. */
@@ -58,12 +70,23 @@ static enum node_kind bare_kind(hwloc_obj_t object)
     }
 }
 
-bool device_leads_to_one(hwloc_obj_t object)
+bool device_leads_to_one(const struct discovery *discovery, hwloc_obj_t object)
 {
-    if (object->type == HWLOC_OBJ_PCI_DEVICE) return pci_kind(object) != NODE_KIND_COUNT;
+    if (object->type == HWLOC_OBJ_PCI_DEVICE) return pci_kind(discovery, object) != NODE_KIND_COUNT;
     if (object->type == HWLOC_OBJ_OS_DEVICE) return bare_kind(object) != NODE_KIND_COUNT;
     for (hwloc_obj_t child = object->io_first_child; child; child = child->next_sibling)
-        if (device_leads_to_one(child)) return true;
+        if (device_leads_to_one(discovery, child)) return true;
+    return false;
+}
+
+bool device_leads_to_nvidia_gpu(hwloc_obj_t object)
+{
+    if (object->type == HWLOC_OBJ_PCI_DEVICE)
+        return object->attr->pcidev.vendor_id == VENDOR_NVIDIA && function_kind(object) == NODE_GPU;
+    for (hwloc_obj_t child = object->io_first_child; child; child = child->next_sibling)
+        if (device_leads_to_nvidia_gpu(child)) return true;
+    for (hwloc_obj_t child = object->first_child; child; child = child->next_sibling)
+        if (device_leads_to_nvidia_gpu(child)) return true;
     return false;
 }
 
@@ -147,9 +170,9 @@ static struct figure port_bandwidth_of(const struct discovery *discovery, hwloc_
 
 static uint32_t pci_device_add(struct discovery *discovery, hwloc_obj_t object, uint32_t parent)
 {
-    enum node_kind kind = pci_kind(object);
+    enum node_kind kind = pci_kind(discovery, object);
     if (kind == NODE_KIND_COUNT) return parent;
-    char address[32];
+    char address[32], architecture[16];
     struct topology_node node = {
         .kind = kind, .parent = parent, .os_index = TOPOLOGY_NONE, .pci = pci_identity_of(&object->attr->pcidev)};
     snprintf(address, sizeof address, "%04x:%02x:%02x.%x", node.pci.domain, node.pci.bus, node.pci.device,
@@ -169,6 +192,12 @@ static uint32_t pci_device_add(struct discovery *discovery, hwloc_obj_t object, 
         for (hwloc_obj_t child = object->io_first_child; child; child = child->next_sibling) {
             const char *model = hwloc_obj_get_info_by_name(child, "GPUModel");
             if (model) node.model = model;
+        }
+        const struct nvml_gpu *gpu = nvml_find(discovery->nvml, node.pci.domain, node.pci.bus, node.pci.device);
+        if (gpu && gpu->name[0]) node.model = gpu->name;
+        if (gpu && gpu->compute_capability) {
+            snprintf(architecture, sizeof architecture, "sm_%u", gpu->compute_capability);
+            node.architecture = architecture;
         }
     }
     uint32_t index = topology_add_node(discovery->topology, &node);

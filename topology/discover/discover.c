@@ -140,7 +140,7 @@ static void processors_visit(struct discovery *discovery, hwloc_obj_t object, ui
 
 static void device_visit(struct discovery *discovery, hwloc_obj_t object, uint32_t parent)
 {
-    if (!device_leads_to_one(object)) return;
+    if (!device_leads_to_one(discovery, object)) return;
     uint32_t node = device_add(discovery, object, parent);
     if (object->type == HWLOC_OBJ_PCI_DEVICE) return; /* what hangs on a function is part of it */
     for (hwloc_obj_t child = object->io_first_child; child; child = child->next_sibling)
@@ -190,10 +190,10 @@ static uint32_t count_of(hwloc_topology_t hwloc, hwloc_obj_type_t type)
     return count > 0 ? (uint32_t)count : 0; /* -1: in several depths, which neither packages nor NUMA nodes are */
 }
 
-weft_status topology_from_hwloc(hwloc_topology_t hwloc, const char *sysfs, weft_topology **topology,
-                                struct diagnostic *diagnostic)
+weft_status topology_from_hwloc(hwloc_topology_t hwloc, const char *sysfs, const struct nvml_report *nvml,
+                                weft_topology **topology, struct diagnostic *diagnostic)
 {
-    struct discovery discovery = {.hwloc = hwloc, .sysfs = sysfs};
+    struct discovery discovery = {.hwloc = hwloc, .sysfs = sysfs, .nvml = nvml};
     discovery.package_count = count_of(hwloc, HWLOC_OBJ_PACKAGE);
     discovery.numa_count = count_of(hwloc, HWLOC_OBJ_NUMANODE);
     discovery.packages = indices_new(discovery.package_count);
@@ -213,6 +213,7 @@ weft_status topology_from_hwloc(hwloc_topology_t hwloc, const char *sysfs, weft_
         processors_visit(&discovery, machine, host);
         devices_visit(&discovery, machine, host);
         interconnect_add(&discovery);
+        if (nvml) nvml_links_add(discovery.topology, host, nvml);
         struct rdma_source source = {
             .sysfs = sysfs, .devices = "/dev", .filter = sysfs ? config_get()->verbs_devices : NULL};
         if (sysfs) rdma_devices_add(discovery.topology, host, &source);
@@ -242,6 +243,17 @@ bool topology_hwloc_configure(hwloc_topology_t hwloc)
            hwloc_topology_set_type_filter(hwloc, HWLOC_OBJ_PCI_DEVICE, HWLOC_TYPE_FILTER_KEEP_ALL) == 0;
 }
 
+/* Not where nothing on the bus is NVIDIA's: opening its library may start the driver. NULL also when out of memory. */
+static struct nvml_report *nvml_ask(hwloc_topology_t hwloc)
+{
+    if (!device_leads_to_nvidia_gpu(hwloc_get_root_obj(hwloc))) return NULL;
+    struct nvml_report *report = malloc(sizeof *report);
+    if (!report) return NULL;
+    nvml_read(report);
+    if (!report->usable) log_info("topology without NVLinks: NVML cannot be used reason \"%s\"", report->reason);
+    return report;
+}
+
 weft_status weft_topology_discover(weft_topology **topology)
 {
     if (!topology) return WEFT_INVALID_ARGUMENT;
@@ -249,10 +261,14 @@ weft_status weft_topology_discover(weft_topology **topology)
     if (hwloc_topology_init(&hwloc) != 0) return WEFT_OUT_OF_MEMORY;
     weft_status status = WEFT_SYSTEM_ERROR;
     struct diagnostic diagnostic = {0};
-    if (!topology_hwloc_configure(hwloc) || hwloc_topology_load(hwloc) != 0)
+    if (!topology_hwloc_configure(hwloc) || hwloc_topology_load(hwloc) != 0) {
         diagnose(&diagnostic, status, "hwloc cannot read this machine: %s", strerror(errno));
-    else
-        status = topology_from_hwloc(hwloc, hwloc_topology_is_thissystem(hwloc) ? "/sys" : NULL, topology, &diagnostic);
+    } else {
+        bool here = hwloc_topology_is_thissystem(hwloc);
+        struct nvml_report *nvml = here ? nvml_ask(hwloc) : NULL;
+        status = topology_from_hwloc(hwloc, here ? "/sys" : NULL, nvml, topology, &diagnostic);
+        free(nvml);
+    }
     hwloc_topology_destroy(hwloc);
     if (status == WEFT_BAD_FORMAT) status = WEFT_SYSTEM_ERROR;
     if (status) log_error("topology discovery status %s reason \"%s\"", weft_status_name(status), diagnostic.text);

@@ -4,12 +4,14 @@
 
 #include <hwloc.h>
 
+#include "topology/discover/nvml.h"
 #include "topology/model/model.h"
 
 /* One walk over hwloc's objects. */
 struct discovery {
     hwloc_topology_t hwloc;
-    const char *sysfs; /* NULL: not this machine */
+    const char *sysfs;              /* NULL: not this machine */
+    const struct nvml_report *nvml; /* or NULL */
     weft_topology *topology;
     uint32_t *packages; /* node index by hwloc's logical index; TOPOLOGY_NONE: none */
     uint32_t *numa_nodes;
@@ -17,12 +19,20 @@ struct discovery {
 };
 
 /* Is @p object, or anything behind it, a device that belongs into a topology? */
-bool device_leads_to_one(hwloc_obj_t object);
+bool device_leads_to_one(const struct discovery *discovery, hwloc_obj_t object);
+/* Is one of @p object's functions, or of those behind it, a GPU that NVML may know? */
+bool device_leads_to_nvidia_gpu(hwloc_obj_t object);
 /*
  * Add a PCI function, PCI bridge or bare operating system device under @p parent, with its link. Returns the new node,
  * or @p parent when @p object is nothing that belongs into a topology.
  */
 uint32_t device_add(struct discovery *discovery, hwloc_obj_t object, uint32_t parent);
+
+/*
+ * Add the NVLinks between the GPUs and NVSwitches of @p topology that @p report tells of, and to @p host the NVSwitches
+ * that are not on its bus. Running out of memory is remembered in the topology.
+ */
+void nvml_links_add(weft_topology *topology, uint32_t host, const struct nvml_report *report);
 
 /* Where to read about RDMA devices, and which of them the person wants to be used. */
 struct rdma_source {

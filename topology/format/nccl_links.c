@@ -120,7 +120,7 @@ static weft_status link_read(struct sides *sides, const struct nccl_gpu *gpu, co
         side.bandwidth = xgmi_bandwidth(node->architecture);
     else if (node->architecture && strncmp(node->architecture, "sm_", 3) == 0 &&
              span_unsigned((struct span){node->architecture + 3, strlen(node->architecture) - 3}, 9999, &capability))
-        side.bandwidth = nvlink_bandwidth((uint32_t)capability);
+        side.bandwidth = topology_nvlink_bandwidth((uint32_t)capability);
     return side_add(sides, &side);
 }
 

@@ -84,31 +84,6 @@ bool pci_link_describe(double lane_rate_gts, uint32_t width, char name[24], stru
     return false;
 }
 
-struct figure nvlink_bandwidth(uint32_t compute_capability)
-{
-    /*
-     * NVIDIA's data sheets state the sum over all links and both directions; one way over one link is that / links / 2.
-     */
-    static const struct {
-        uint32_t compute_capability;
-        double gbps;
-    } rows[] = {
-        {60, 20},      /* P100: 160 GB/s over 4 links ("Tesla P100", 2016) */
-        {70, 25},      /* V100: 300 GB/s over 6 links ("Tesla V100", 2018) */
-        {72, 25},      /* the same generation */
-        {75, 25},      /* Quadro RTX 8000: 100 GB/s over 2 links ("Quadro RTX 8000", 2018) */
-        {80, 25},      /* A100: 600 GB/s over 12 links ("NVIDIA A100", 2021) */
-        {86, 14.0625}, /* A40: 112.5 GB/s over 4 links ("NVIDIA A40", 2020) */
-        {90, 25},      /* H100 SXM: 900 GB/s over 18 links ("NVIDIA H100", 2022) */
-        {100, 50},     /* B200: 1.8 TB/s over 18 links ("NVIDIA DGX B200", 2024) */
-        {103, 50},     /* B300: the same ("NVIDIA DGX B300", 2025) */
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].compute_capability == compute_capability)
-            return (struct figure){rows[i].gbps * 1e9, FIGURE_DATASHEET};
-    return (struct figure){0};
-}
-
 struct figure xgmi_bandwidth(const char *architecture)
 {
     /* AMD states one link's two directions together. RCCL's files write some architectures as numbers. */

@@ -26,8 +26,7 @@ enum node_kind pci_function_kind(uint32_t class_id, uint16_t vendor_id);
  */
 bool pci_link_describe(double lane_rate_gts, uint32_t width, char name[24], struct figure *bandwidth);
 
-/* One way over one NVLink of a GPU of this compute capability (80 for 8.0); unknown where no data sheet says. */
-struct figure nvlink_bandwidth(uint32_t compute_capability);
-/* One way over one xGMI link of a GPU of this architecture ("gfx90a", or RCCL's "910"); unknown likewise. */
+/* One way over one xGMI link of a GPU of this architecture ("gfx90a", or RCCL's "910"); unknown where no data sheet
+ * says. */
 struct figure xgmi_bandwidth(const char *architecture);
 #endif

@@ -299,4 +299,6 @@ bool topology_pci_is_frame_buffer(uint16_t vendor_id);
  * Pairs that share a product (generation 3 x16, generation 4 x8) also share their bandwidth.
  */
 double topology_pci_bandwidth_of_rate(double rate_gbps);
+/* One way over one NVLink of a GPU of this compute capability (80 for 8.0); unknown where no data sheet says. */
+struct figure topology_nvlink_bandwidth(uint32_t compute_capability);
 #endif
