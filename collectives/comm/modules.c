@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "base/diagnostic.h"
 #include "base/text.h"
 #include "collectives/comm/comm_internal.h"
+#include "topology/discover/nvml.h"
 #include "transport/verbs/module.h"
 
 struct module {
-    const char *kind, *name, *state, *purpose; /* state NULL: is loaded to find out */
+    const char *kind, *name, *state, *purpose; /* state NULL: is loaded to find out, by kind */
 };
 
 static const struct module modules[] = {
@@ -16,6 +19,7 @@ static const struct module modules[] = {
     {"memory", "host", "ready", "ordinary memory"},
     {"memory", "shared", "ready", "memory that ranks of one host can map"},
     {"memory", "cuda", "not built in this version", "GPU memory"},
+    {"discovery", "nvml", NULL, "NVLinks of this machine"},
 };
 
 weft_status weft_modules_describe(weft_format format, char **text)
@@ -24,11 +28,14 @@ weft_status weft_modules_describe(weft_format format, char **text)
     const struct verbs_module *verbs;
     struct diagnostic diagnostic = {WEFT_OK, ""};
     const char *loaded = verbs_module_load(&verbs, &diagnostic) == WEFT_OK ? "ready" : diagnostic.text;
+    char nvml_reason[NVML_REASON_BYTES];
+    const char *nvml = nvml_probe(nvml_reason) ? "ready" : nvml_reason;
     struct text written = {0};
     if (format == WEFT_JSON) json_array_begin(&written, NULL);
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         const struct module *module = &modules[i];
-        const char *state = module->state ? module->state : loaded;
+        const char *found = strcmp(module->kind, "discovery") == 0 ? nvml : loaded;
+        const char *state = module->state ? module->state : found;
         if (format == WEFT_TEXT) {
             text_add(&written, "%-10s %-6s %-26s (%s)\n", module->kind, module->name, state, module->purpose);
             continue;

@@ -10,6 +10,7 @@ WEFT_MODULE_PATH=/nowhere "$topo" show | grep -qE "^transport +verbs +no module 
 for module in dpdk cuda; do
   grep -qE "^(transport|memory) +$module +not built in this version" "$scratch/text" || fail "show does not say why there is no $module"
 done
+grep -qE "^discovery +nvml +(ready|.*libnvidia-ml|nvml)" "$scratch/text" || fail "show does not say whether there is NVML"
 grep -qE "^transport +shm +ready" "$scratch/text" || fail "show does not say that shm is ready"
 grep -qE "^1 host, [0-9]+ GPUs?, [0-9]+ NICs?, " "$scratch/text" || fail "show does not count"
 grep -qE "cpus? [0-9]" "$scratch/text" || fail "show draws no cores"
