@@ -321,8 +321,8 @@ typedef enum weft_format { WEFT_TEXT = 0, WEFT_JSON = 1 } weft_format;
 WEFT_API weft_status weft_comm_describe(const weft_comm *comm, weft_format format, char **text);
 /**
  * Say which transports, kinds of memory and sources of discovery can be used in this process, and why the others cannot:
- * a line each, or a JSON array of "kind" "name" "state" "purpose". Those that are libraries are loaded for it. Thread:
- * any.
+ * a line each, or a JSON array of "kind" "name" "state" "purpose". Those that are libraries are loaded for it.
+ * Thread: any.
  * *text is allocated; the caller frees it with free(). Errors: WEFT_INVALID_ARGUMENT, WEFT_OUT_OF_MEMORY.
  */
 WEFT_API weft_status weft_modules_describe(weft_format format, char **text);
