@@ -25,6 +25,12 @@ static struct nvml_abi_device gpus[GPUS_MAX];
 static unsigned int gpu_count, counted, starts;
 static int init_status, count_status;
 
+/* When the library is closed. */
+__attribute__((destructor)) static void stopped(void)
+{
+    if (starts) abort();
+}
+
 static void started(void)
 {
     if (!starts) abort();

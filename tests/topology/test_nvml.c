@@ -199,6 +199,8 @@ static void switches_without_addresses_are_one(void **state)
         weft_topology *topology = discover(8, 0, *state);
         assert_int_equal(count_nodes(topology, NODE_NVSWITCH), 1);
         expect_nvlinks(topology, 8, 96, 25e9);
+        for (uint32_t i = 0; i < topology->node_count; i++)
+            if (topology->nodes[i].kind == NODE_NVSWITCH) assert_string_equal(topology->nodes[i].name, "NVSwitch");
         weft_topology_destroy(topology);
     }
 }
@@ -267,6 +269,10 @@ static void a_cpu_is_its_package(void **state)
     script_set(&script);
     weft_topology *topology = discover(1, 0, *state);
     expect_nvlinks(topology, 1, 2, 25e9);
+    assert_int_equal(count_nodes(topology, NODE_NVSWITCH), 0);
+    for (uint32_t i = 0; i < topology->link_count; i++)
+        if (topology->links[i].kind == LINK_NVLINK)
+            assert_int_equal(topology->nodes[topology->links[i].to].kind, NODE_PACKAGE);
     weft_topology_destroy(topology);
 }
 
@@ -298,6 +304,7 @@ static void a_failing_driver_costs_the_nvlinks_alone(void **state)
 
 static void lies_make_no_links(void **state)
 {
+    struct nvml_report *report = *state;
     struct text script = {0};
     gpus_say(&script, 2, 80);
     text_add(&script, "gpu ffffffff:ffff:ff 80 nowhere\n"
@@ -308,7 +315,9 @@ static void lies_make_no_links(void **state)
                       "link 0 1 0 99 -\n"            /* a GPU at no address */
                       "link 0 7 0 99 0000:11:00\n"); /* neither up nor down */
     script_set(&script);
-    weft_topology *topology = discover(2, 1, *state);
+    weft_topology *topology = discover(2, 1, report);
+    assert_int_equal(report->gpu_count, 2);
+    assert_false(report->lists_all);
     expect_nvlinks(topology, 0, 0, 0);
     assert_int_equal(count_nodes(topology, NODE_NVSWITCH), 1);
     assert_int_equal(topology->note_count, 1);
