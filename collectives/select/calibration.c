@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "topology/format/yaml.h"
 
@@ -126,18 +127,10 @@ void calibration_host(char host[CALIBRATION_TEXT])
 
 weft_status calibration_load(const char *path, struct calibration *calibration, struct diagnostic *diagnostic)
 {
-    char *bytes = malloc(FILE_BYTES_MAX + 1);
-    if (!bytes) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to read %.200s", path);
-    FILE *file = fopen(path, "re");
-    size_t size = file ? fread(bytes, 1, FILE_BYTES_MAX + 1, file) : 0;
-    bool failed = !file || ferror(file) || size > FILE_BYTES_MAX;
-    int error = errno;
-    if (file) fclose(file);
-    weft_status status = WEFT_OK;
-    if (failed)
-        status = diagnose(diagnostic, WEFT_SYSTEM_ERROR, "%.180s: %s", path, file ? "too long" : strerror(error));
-    else
-        status = calibration_parse(path, bytes, size, calibration, diagnostic);
+    char *bytes = NULL;
+    size_t size = 0;
+    weft_status status = file_load(path, FILE_BYTES_MAX, &bytes, &size, diagnostic);
+    if (status == WEFT_OK) status = calibration_parse(path, bytes, size, calibration, diagnostic);
     free(bytes);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "topology/format/yaml.h"
 
 enum { FILE_BYTES_MAX = 1 << 20 };
@@ -152,18 +153,10 @@ weft_status tuning_parse(const char *name, const char *bytes, size_t size, const
 weft_status tuning_load(const char *path, const char *transport, uint32_t rank_count, struct tuning *tuning,
                         struct diagnostic *diagnostic)
 {
-    char *bytes = malloc(FILE_BYTES_MAX + 1);
-    if (!bytes) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory to read %.200s", path);
-    FILE *file = fopen(path, "re");
-    size_t size = file ? fread(bytes, 1, FILE_BYTES_MAX + 1, file) : 0;
-    bool failed = !file || ferror(file) || size > FILE_BYTES_MAX;
-    int error = errno;
-    if (file) fclose(file);
-    weft_status status = WEFT_OK;
-    if (failed)
-        status = diagnose(diagnostic, WEFT_SYSTEM_ERROR, "%.180s: %s", path, file ? "too long" : strerror(error));
-    else
-        status = tuning_parse(path, bytes, size, transport, rank_count, tuning, diagnostic);
+    char *bytes = NULL;
+    size_t size = 0;
+    weft_status status = file_load(path, FILE_BYTES_MAX, &bytes, &size, diagnostic);
+    if (status == WEFT_OK) status = tuning_parse(path, bytes, size, transport, rank_count, tuning, diagnostic);
     free(bytes);
     return status;
 }

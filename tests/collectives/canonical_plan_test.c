@@ -12,22 +12,10 @@
 #include <string.h>
 
 #include "collectives/plan/plan.h"
+#include "tests/collectives/canonical_plans.h"
 
-static const struct made {
-    weft_collective collective;
-    weft_algorithm algorithm;
-} plans[] = {
-    {WEFT_ALL_REDUCE, WEFT_ALGORITHM_DIRECT},
-    {WEFT_ALL_REDUCE, WEFT_ALGORITHM_TREE},
-    {WEFT_ALL_REDUCE, WEFT_ALGORITHM_HALVING},
-    {WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_DIRECT},
-    {WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_HALVING},
-    {WEFT_REDUCE, WEFT_ALGORITHM_DIRECT},
-    {WEFT_REDUCE, WEFT_ALGORITHM_TREE},
-};
-enum { PLAN_COUNT = sizeof plans / sizeof plans[0] };
-
-static weft_plan *plan_of(const struct made *made, uint32_t ranks, uint32_t channels, uint32_t slots, uint32_t root)
+static weft_plan *plan_of(const struct canonical_plan *made, uint32_t ranks, uint32_t channels, uint32_t slots,
+                          uint32_t root)
 {
     const weft_plan_spec spec = {
         .size = sizeof spec,
@@ -58,18 +46,19 @@ static void every_rank_count_and_root_is_proved_canonical(void **state)
 {
     (void)state;
     for (uint32_t ranks = 1; ranks <= 40; ranks++)
-        for (int i = 0; i < PLAN_COUNT; i++)
-            for (uint32_t root = 0; root < (plans[i].collective == WEFT_REDUCE ? ranks : 1); root++)
-                plan_check(plan_of(&plans[i], ranks, 1 + ranks % 4, 2 + ranks % 3, root));
+        for (int i = 0; i < CANONICAL_PLAN_COUNT; i++)
+            for (uint32_t root = 0; root < (canonical_plans[i].collective == WEFT_REDUCE ? ranks : 1); root++)
+                plan_check(plan_of(&canonical_plans[i], ranks, 1 + ranks % 4, 2 + ranks % 3, root));
 }
 
 static void more_ranks_than_a_step_has_operands_are_served(void **state)
 {
     (void)state;
     for (uint32_t ranks = 255; ranks <= 300; ranks += 45)
-        for (int i = 0; i < PLAN_COUNT; i++)
-            if (ranks == 255 || plans[i].algorithm != WEFT_ALGORITHM_DIRECT)
-                plan_check(plan_of(&plans[i], ranks, 1, 2, plans[i].collective == WEFT_REDUCE ? 37 : 0));
+        for (int i = 0; i < CANONICAL_PLAN_COUNT; i++)
+            if (ranks == 255 || canonical_plans[i].algorithm != WEFT_ALGORITHM_DIRECT)
+                plan_check(
+                    plan_of(&canonical_plans[i], ranks, 1, 2, canonical_plans[i].collective == WEFT_REDUCE ? 37 : 0));
 }
 
 static void what_cannot_be_canonical_has_no_plan(void **state)
@@ -89,8 +78,8 @@ static void what_cannot_be_canonical_has_no_plan(void **state)
 static void text_says_all_of_it(void **state)
 {
     (void)state;
-    for (int i = 0; i < PLAN_COUNT; i++) {
-        weft_plan *plan = plan_of(&plans[i], 11, 2, 3, 0), *again;
+    for (int i = 0; i < CANONICAL_PLAN_COUNT; i++) {
+        weft_plan *plan = plan_of(&canonical_plans[i], 11, 2, 3, 0), *again;
         char *text, *text_again, error[256];
         assert_int_equal(weft_plan_print(plan, WEFT_ALL_RANKS, WEFT_TEXT, &text), WEFT_OK);
         assert_int_equal(weft_plan_read(text, strlen(text), &again, error), WEFT_OK);

@@ -16,6 +16,7 @@
 
 #include "canonical_reference.h"
 #include "collectives/exec/exec.h"
+#include "tests/collectives/canonical_plans.h"
 #include "transport/sim/sim.h"
 
 enum { MAX_RANKS = 33, IDLE_LIMIT = 100, SEED_COUNT = 600 };
@@ -198,28 +199,16 @@ static void trial_run(const struct trial *trial, weft_plan *plan, uint64_t seed)
 /* What follows from the seed. */
 static struct trial trial_of(uint64_t seed, uint32_t most_ranks)
 {
-    static const struct {
-        weft_collective collective;
-        weft_algorithm algorithm;
-    } plans[] = {
-        {WEFT_ALL_REDUCE, WEFT_ALGORITHM_DIRECT},
-        {WEFT_ALL_REDUCE, WEFT_ALGORITHM_TREE},
-        {WEFT_ALL_REDUCE, WEFT_ALGORITHM_HALVING},
-        {WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_DIRECT},
-        {WEFT_REDUCE_SCATTER, WEFT_ALGORITHM_HALVING},
-        {WEFT_REDUCE, WEFT_ALGORITHM_DIRECT},
-        {WEFT_REDUCE, WEFT_ALGORITHM_TREE},
-    };
     struct random random;
     random_seed(&random, seed ^ 0xca40);
-    uint32_t which = (uint32_t)(seed % 7), ranks = 1 + (uint32_t)random_below(&random, most_ranks);
+    uint32_t which = (uint32_t)(seed % CANONICAL_PLAN_COUNT), ranks = 1 + (uint32_t)random_below(&random, most_ranks);
     if (random_below(&random, 12) == 0 && most_ranks > 9) ranks = MAX_RANKS;
     struct trial trial = {
         .spec = {.size = sizeof trial.spec,
-                 .collective = plans[which].collective,
-                 .algorithm = plans[which].algorithm,
+                 .collective = canonical_plans[which].collective,
+                 .algorithm = canonical_plans[which].algorithm,
                  .rank_count = ranks,
-                 .root = plans[which].collective == WEFT_REDUCE ? (uint32_t)random_below(&random, ranks) : 0,
+                 .root = canonical_plans[which].collective == WEFT_REDUCE ? (uint32_t)random_below(&random, ranks) : 0,
                  .channel_count = 1 + (uint32_t)random_below(&random, 4),
                  .slot_depth = 2 + (uint32_t)random_below(&random, 3),
                  .canonical = true},
