@@ -112,8 +112,8 @@ static weft_status locate(struct shm_connection *connection, const struct loan *
 weft_status shm_read(struct connection *base, const struct loan *loan, uint64_t offset, void *to, size_t bytes)
 {
     struct shm_connection *connection = shm_connection_of(base);
-    uint64_t address;
-    void *here;
+    uint64_t address = 0;
+    void *here = NULL;
 
     if (bytes == 0) return WEFT_OK;
     const weft_status status = locate(connection, loan, offset, bytes, &here, &address);
@@ -126,8 +126,8 @@ weft_status shm_read(struct connection *base, const struct loan *loan, uint64_t 
 weft_status shm_write(struct connection *base, const struct loan *loan, uint64_t offset, const void *from, size_t bytes)
 {
     struct shm_connection *connection = shm_connection_of(base);
-    uint64_t address;
-    void *here;
+    uint64_t address = 0;
+    void *here = NULL;
 
     if (bytes == 0) return WEFT_OK;
     const weft_status status = locate(connection, loan, offset, bytes, &here, &address);
