@@ -373,6 +373,8 @@ weft_status exchange_abandon(struct operation *operation)
     bool offered = operation->phase == PHASE_OFFERING && operation->offered & OFFER_LENT;
     if (!offered && operation->phase != PHASE_WORKING && operation->phase != PHASE_RETURNING) return WEFT_OK;
     if (operation->phase != PHASE_RETURNING) {
+        /* Who has not read the offer yet is not to take it up. */
+        if (offered) round_send(operation, true);
         engine->exchange.round++;
         operation->phase = PHASE_RETURNING;
         round_send(operation, true);

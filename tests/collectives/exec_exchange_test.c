@@ -12,7 +12,7 @@
 #include "collectives/exec/exec_internal.h"
 #include "transport/sim/sim.h"
 
-enum { RANKS = 2, LARGE = 16384, SMALL = 8, TURNS = 10000 };
+enum { RANKS = 2, LARGE = 512 << 10, SMALL = 8, TURNS = 10000 };
 
 struct rank {
     struct endpoint *endpoint;
@@ -115,13 +115,29 @@ static void lent_buffers_are_kept_until_the_peer_is_done(void **state)
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
     for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LARGE);
     assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS); /* has lent its buffers */
+    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS); /* has taken them up, and done a part of its half */
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
-    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS); /* does its half, and never hears that rank 0 has done its */
+    assert_int_equal(scene->ranks[0].recv[LARGE - 1], 0);
+    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS); /* the rest; never hears that rank 0 has done its half */
     assert_int_equal(scene->ranks[0].recv[LARGE - 1], 3 * (LARGE - 1));
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_OK);
     for (int i = 0; i < 10; i++) assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_OK);
+    scene_destroy(scene);
+}
+
+static void an_offer_that_is_taken_back_is_not_taken_up(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_MAPPED);
+    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LARGE);
+    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
+    for (int i = 0; i < 10; i++) assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
+    for (int k = 0; k < LARGE; k++) assert_int_equal(scene->ranks[0].recv[k], 0);
+    assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_OK); /* it has heard that rank 0 is gone */
+    assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_OK);
     scene_destroy(scene);
 }
 
@@ -211,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lent_buffers_are_kept_until_the_peer_is_done),
+        cmocka_unit_test(an_offer_that_is_taken_back_is_not_taken_up),
         cmocka_unit_test(two_that_give_up_wait_for_nobody),
         cmocka_unit_test(what_is_not_lent_is_given_up_at_once),
         cmocka_unit_test(a_dead_peer_borrows_nothing),
