@@ -21,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include "tests/fabric/namespaces.h"
+
 enum { RANKS = 6, LOW = 1, HIGH = 4 };
 
 struct outcome {
@@ -28,52 +30,8 @@ struct outcome {
     weft_failure failure;
 };
 
-static char prefix[32]; /* of this process's namespaces */
+static struct namespaces hosts;
 static char folder[] = "/tmp/weft_links_XXXXXX", topology[64];
-
-__attribute__((format(printf, 1, 2))) static bool command(const char *format, ...)
-{
-    char line[256];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    return system(line) == 0;
-}
-
-static void hosts_remove(void)
-{
-    for (int host = 0; host < RANKS; host++) command("ip netns del %s%d 2>/dev/null", prefix, host);
-    command("ip netns del %sbridge 2>/dev/null", prefix);
-}
-
-/* Host i has the address 10.98.0.(i + 1) on its interface "net". */
-static bool hosts_make(void)
-{
-    snprintf(prefix, sizeof prefix, "weftlinks%d-", (int)getpid());
-    bool made = command("ip netns add %sbridge 2>/dev/null", prefix) &&
-                command("ip -n %sbridge link add hub type bridge", prefix) &&
-                command("ip -n %sbridge link set hub up", prefix);
-    for (int host = 0; host < RANKS && made; host++)
-        made =
-            command("ip netns add %s%d", prefix, host) && command("ip -n %s%d link set lo up", prefix, host) &&
-            command("ip -n %s%d link add net type veth peer name port%d netns %sbridge", prefix, host, host, prefix) &&
-            command("ip -n %sbridge link set port%d master hub up", prefix, host) &&
-            command("ip -n %s%d addr add 10.98.0.%d/24 dev net", prefix, host, host + 1) &&
-            command("ip -n %s%d link set net up", prefix, host);
-    if (!made) hosts_remove();
-    return made;
-}
-
-static bool host_enter(uint32_t host)
-{
-    char path[96];
-    snprintf(path, sizeof path, "/run/netns/%s%u", prefix, host);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool entered = fd >= 0 && setns(fd, CLONE_NEWNET) == 0;
-    if (fd >= 0) close(fd);
-    return entered;
-}
 
 static void environment_set(uint32_t rank)
 {
@@ -101,7 +59,7 @@ static _Noreturn void be_rank(struct outcome *outcome, uint32_t rank)
     weft_comm *comm;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     environment_set(rank);
-    if (!host_enter(rank)) _exit(2);
+    if (!namespaces_enter(&hosts, rank)) _exit(2);
     outcome->created = weft_comm_create_from_env(&comm);
     if (outcome->created != WEFT_OK) _exit(0);
     float value = 1, sum = 0;
@@ -174,17 +132,17 @@ static void ranks_that_nothing_keeps_apart_work(void **state)
 
 static void a_pair_without_a_route_is_named(void **state)
 {
-    assert_true(command("ip -n %s%d route add unreachable 10.98.0.5/32", prefix, LOW));
+    assert_true(command("ip -n %s%d route add unreachable 10.98.0.5/32", hosts.prefix, LOW));
     expect_named(*state, "No route to host");
-    assert_true(command("ip -n %s%d route del unreachable 10.98.0.5/32", prefix, LOW));
+    assert_true(command("ip -n %s%d route del unreachable 10.98.0.5/32", hosts.prefix, LOW));
 }
 
 /* What the one sends arrives, and no answer comes back. */
 static void a_pair_without_answers_is_named(void **state)
 {
-    assert_true(command("ip -n %s%d route add blackhole 10.98.0.2/32", prefix, HIGH));
+    assert_true(command("ip -n %s%d route add blackhole 10.98.0.2/32", hosts.prefix, HIGH));
     expect_named(*state, "not within 2 s");
-    assert_true(command("ip -n %s%d route del blackhole 10.98.0.2/32", prefix, HIGH));
+    assert_true(command("ip -n %s%d route del blackhole 10.98.0.2/32", hosts.prefix, HIGH));
 }
 
 /* Hosts 1 and 4 are behind one switch. */
@@ -212,7 +170,7 @@ int main(void)
         return 77;
     }
     if (!mkdtemp(folder) || !topology_write()) return 1;
-    if (!hosts_make()) {
+    if (!namespaces_make(&hosts, RANKS, 98)) {
         command("rm -r '%s'", folder);
         printf("skipped: no network namespaces here, or no ip (iproute2)\n");
         return 77;
@@ -225,7 +183,7 @@ int main(void)
         cmocka_unit_test_prestate(a_pair_without_answers_is_named, outcomes),
     };
     int failed = outcomes == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
-    hosts_remove();
+    namespaces_remove(&hosts);
     command("rm -r '%s'", folder);
     return failed;
 }

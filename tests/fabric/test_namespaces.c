@@ -24,6 +24,7 @@
 
 #include "base/random.h"
 #include "support.h"
+#include "tests/fabric/namespaces.h"
 
 enum { RANKS = 4, VICTIM = 2 };
 
@@ -40,51 +41,7 @@ struct job {
     int joined[2];            /* a byte from every rank that has joined */
 };
 
-static char prefix[32]; /* of this process's namespaces */
-
-__attribute__((format(printf, 1, 2))) static bool command(const char *format, ...)
-{
-    char line[256];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    return system(line) == 0;
-}
-
-static void hosts_remove(void)
-{
-    for (int host = 0; host < RANKS; host++) command("ip netns del %s%d 2>/dev/null", prefix, host);
-    command("ip netns del %sbridge 2>/dev/null", prefix);
-}
-
-/* Host i has the address 10.99.0.(i + 1) on its interface "net". */
-static bool hosts_make(void)
-{
-    snprintf(prefix, sizeof prefix, "weft%d-", (int)getpid());
-    bool made = command("ip netns add %sbridge", prefix) &&
-                command("ip -n %sbridge link add hub type bridge", prefix) &&
-                command("ip -n %sbridge link set hub up", prefix);
-    for (int host = 0; host < RANKS && made; host++)
-        made =
-            command("ip netns add %s%d", prefix, host) && command("ip -n %s%d link set lo up", prefix, host) &&
-            command("ip -n %s%d link add net type veth peer name port%d netns %sbridge", prefix, host, host, prefix) &&
-            command("ip -n %sbridge link set port%d master hub up", prefix, host) &&
-            command("ip -n %s%d addr add 10.99.0.%d/24 dev net", prefix, host, host + 1) &&
-            command("ip -n %s%d link set net up", prefix, host);
-    if (!made) hosts_remove();
-    return made;
-}
-
-static bool host_enter(uint32_t host)
-{
-    char path[96];
-    snprintf(path, sizeof path, "/run/netns/%s%u", prefix, host);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool entered = fd >= 0 && setns(fd, CLONE_NEWNET) == 0;
-    if (fd >= 0) close(fd);
-    return entered;
-}
+static struct namespaces hosts;
 
 /* One TCP socket to each other rank, and a byte each way. */
 static bool talk_to_all(struct control *control, uint32_t rank)
@@ -109,7 +66,7 @@ static _Noreturn void be_rank(const struct job *job, uint32_t rank)
     struct outcome *outcome = &job->outcomes[rank];
     struct control *control = NULL;
     struct diagnostic why = {.status = WEFT_OK};
-    if (!host_enter(rank)) _exit(2);
+    if (!namespaces_enter(&hosts, rank)) _exit(2);
     struct control_config config = make_config(&job->id, rank, RANKS);
     config.keepalive_ns = 2 * NS_PER_S; /* a busy machine may hold a healthy rank up for one */
     outcome->joined = control_join(&config, &control, &why);
@@ -191,9 +148,9 @@ static void a_rank_whose_link_goes_down_is_named(void **state)
     struct job job;
     job_start(&job);
     uint64_t begun_ns = clock_now_ns();
-    assert_true(command("ip -n %sbridge link set port%d down", prefix, VICTIM));
+    assert_true(command("ip -n %sbridge link set port%d down", hosts.prefix, VICTIM));
     expect_victim_named(&job, "link down", begun_ns);
-    assert_true(command("ip -n %sbridge link set port%d up", prefix, VICTIM));
+    assert_true(command("ip -n %sbridge link set port%d up", hosts.prefix, VICTIM));
 }
 
 /* What it sends gets lost; what is sent to it arrives. */
@@ -205,10 +162,10 @@ static void a_rank_that_is_no_longer_heard_is_named(void **state)
     uint64_t begun_ns = clock_now_ns();
     for (int host = 0; host < RANKS; host++)
         if (host != VICTIM)
-            assert_true(command("ip -n %s%d route add blackhole 10.99.0.%d/32", prefix, VICTIM, host + 1));
+            assert_true(command("ip -n %s%d route add blackhole 10.99.0.%d/32", hosts.prefix, VICTIM, host + 1));
     expect_victim_named(&job, "one-way partition", begun_ns);
     for (int host = 0; host < RANKS; host++)
-        if (host != VICTIM) command("ip -n %s%d route del blackhole 10.99.0.%d/32", prefix, VICTIM, host + 1);
+        if (host != VICTIM) command("ip -n %s%d route del blackhole 10.99.0.%d/32", hosts.prefix, VICTIM, host + 1);
 }
 
 int main(void)
@@ -217,7 +174,7 @@ int main(void)
         printf("needs root and ip (iproute2) to make network namespaces\n");
         return 77;
     }
-    if (!hosts_make()) {
+    if (!namespaces_make(&hosts, RANKS, 99)) {
         printf("the kernel lets us make no network namespaces, veth pairs or bridges\n");
         return 77;
     }
@@ -228,6 +185,6 @@ int main(void)
         cmocka_unit_test(a_rank_that_is_no_longer_heard_is_named),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    hosts_remove();
+    namespaces_remove(&hosts);
     return failed;
 }
