@@ -87,12 +87,15 @@ weft_status comm_links_check(struct weft_comm *comm, struct diagnostic *diagnost
             control_failure(comm->control, &failure);
             return diagnose(diagnostic, failure.status, "%s", failure.message);
         }
-        /* Of two ranks the lower one dials, and knows what came of it: the higher one lets it speak first. */
+        /* Of two ranks the lower one dials, and knows what came of it: the higher one lets it speak first. So it does
+         * where a connection was ended by its peer, which says nothing of the link: whoever gives up on another pair
+         * ends all of its own, and the control graph says who did so, and on whom, or that the peer is dead. */
+        bool is_hearsay = status == WEFT_PEER_FAILED;
         uint64_t patience_ns = config_get()->link_timeout_ns;
-        if (peer < comm->identity.rank) patience_ns += patience_ns / 4;
+        if (peer < comm->identity.rank || is_hearsay) patience_ns += patience_ns / 4;
         bool late = now_ns - begun_ns > patience_ns;
         if (late) say_late(comm, peer, why);
-        if (late || status != WEFT_OK) {
+        if (late || (status != WEFT_OK && !is_hearsay)) {
             report(comm, peer, status, why, diagnostic);
             return WEFT_LINK_DOWN;
         }
