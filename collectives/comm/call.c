@@ -184,8 +184,12 @@ static struct operation_call call_of(const struct weft_comm *comm, const struct 
         .slice_bytes = memo->choice.slice_bytes,
         /* What is only copied is the same again where it came from. */
         .overwrites = in_place && (shape->combines || shape->blocks == BLOCKS_PER_PAIR),
-        /* Who only sends hears of nobody but through its slots coming back. */
-        .acknowledged = shape->rooted,
+        /*
+         * In a collective who only sends is done when all has left: whoever comes across it in another operation
+         * tells everybody. Rounds never would, for they look into no slot; and of a message only two ranks know, so
+         * both have to be there still.
+         */
+        .acknowledged = shape->rooted && (comm->exchanges || call->collective == WEFT_SEND_RECV),
     };
 }
 

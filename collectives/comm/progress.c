@@ -8,6 +8,11 @@
 
 /* Without progress for so long, ranks compare what they have called. */
 #define STALL_NS (100 * NS_PER_MS)
+/*
+ * Who only sends is through before anybody has looked at what it sent. So what turns out not to be this operation's may
+ * be left from one of so many before it, in which every rank believed that it only had to send.
+ */
+#define DISAGREED_BEFORE 64u
 /* So long the control thread has to say why a connection broke, before the broken connection itself is the failure. */
 #define VERDICT_NS (500 * NS_PER_MS)
 
@@ -101,6 +106,14 @@ void progress_adopt(struct weft_comm *comm, struct weft_request *request)
     comm->active_last = request;
 }
 
+/* Compare what ranks have called, the oldest first: whatever ranks disagreed on first is what they are told of. */
+static void request_compare(struct weft_comm *comm, uint64_t sequence, weft_status status)
+{
+    uint64_t before = status != WEFT_MISMATCH ? 0 : sequence > DISAGREED_BEFORE ? DISAGREED_BEFORE : sequence - 1;
+    for (uint64_t compared = sequence - before; compared <= sequence; compared++)
+        control_stalled(comm->control, compared);
+}
+
 /* The operation has stopped for good. Why it did is for the control thread to say, if it does so soon. */
 static void request_broken(struct weft_comm *comm, struct weft_request *request, weft_status status, uint64_t now_ns)
 {
@@ -108,7 +121,7 @@ static void request_broken(struct weft_comm *comm, struct weft_request *request,
     bool pair = request->signature.collective == WEFT_SEND_RECV;
     if (request->broken_since_ns == 0) {
         request->broken_since_ns = now_ns;
-        if (!pair) control_stalled(comm->control, request->signature.sequence);
+        if (!pair) request_compare(comm, request->signature.sequence, status);
     }
     if (now_ns - request->broken_since_ns < VERDICT_NS && !(pair && status == WEFT_MISMATCH)) return;
     char message[256];

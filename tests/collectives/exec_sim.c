@@ -191,6 +191,7 @@ static struct world_config random_config(uint64_t seed)
     config.sim.jitter_ns = random_below(&random, 5000);
     config.sim.path_count = 1 + (uint32_t)random_below(&random, 3);
     config.sim.refuse_per_mille = random_below(&random, 2) ? 200 : 0;
+    if (config.acknowledged) config.acknowledged = random_below(&random, 2);
     return config;
 }
 
