@@ -29,6 +29,9 @@ struct stream {
     uint64_t arrived;  /* incoming: bit s: place s holds an unread slice */
     uint32_t *checks;  /* incoming: per place, the check of the slice there */
     uint64_t tickets, serving;
+    uint64_t way_back_position; /* incoming: position of the channel's outgoing stream at the last credit */
+    uint32_t owed;              /* incoming: credits since, which nothing has taken along */
+    uint16_t path_hint;         /* outgoing: of the last slice */
 };
 
 enum peer_state { PEER_CONNECTING, PEER_CONNECTED, PEER_FAILED };

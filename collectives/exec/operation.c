@@ -349,6 +349,17 @@ static void step_combine(const struct operation *operation, const struct plan_st
     operation->combine(&call);
 }
 
+/* Does the credit for this slot leave behind others that have not left yet, so many that the peer may come to wait? */
+static bool credit_is_due(struct stream *stream, uint16_t path_hint)
+{
+    const struct stream *way_back = &stream->peer->outgoing[stream->channel];
+    if (way_back->position != stream->way_back_position && way_back->path_hint == path_hint) stream->owed = 0;
+    stream->way_back_position = way_back->position;
+    if (++stream->owed < stream->peer->engine->config.slot_depth / 2) return false;
+    stream->owed = 0;
+    return true;
+}
+
 /*
  * Give a slot back to the peer that filled it. Nobody but a peer that sends much, or wants to know that everything was
  * taken, waits for that, so it may stay behind for company: the next message this way. But not for half of the slots.
@@ -356,7 +367,7 @@ static void step_combine(const struct operation *operation, const struct plan_st
 static void stream_give_back(struct stream *stream, bool awaited, uint16_t path_hint)
 {
     const uint32_t depth = stream->peer->engine->config.slot_depth;
-    const bool lazy = !awaited && stream->position % (depth / 2) != 0;
+    const bool lazy = !credit_is_due(stream, path_hint) && !awaited;
     const struct put put = {
         .flags = lazy ? PUT_NOTIFY | PUT_LAZY : PUT_NOTIFY,
         .path_hint = path_hint,
@@ -385,6 +396,7 @@ static void stream_announce(struct stream *stream, uint32_t check, const void *s
         put.bytes = bytes;
     }
     stream->position++;
+    stream->path_hint = path_hint;
     peer_put(peer, &put);
 }
 
