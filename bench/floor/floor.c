@@ -3,16 +3,18 @@
  * What this machine allows: a float32 sum all-reduce of two processes on two cores, written by hand, with nothing
  * around it. Its time is the floor under that of any library that keeps the buffers where the caller put them.
  *
- * usage: floor [--cells-to BYTES] [--stream-from BYTES] BEGIN_BYTES END_BYTES FACTOR ITERATIONS BATCH
+ * usage: floor [--cells-to BYTES] [--stream-from BYTES] [--stream-in-place-from BYTES]
+ *              BEGIN_BYTES END_BYTES FACTOR ITERATIONS BATCH
  *
  * Both processes map all four buffers. Two ways, whichever is the faster for the size:
  *   cells   (up to --cells-to)  each copies its input into a cell of its own, its first line together with a sequence
  *           number, waits for the other's number, and adds everything. One exchange of a cache line. A cell is used
  *           every other call: who has seen number k + 1 knows that the other has done with its cell of call k.
  *   halves  (above)  "my input is there"; each adds its half of both inputs and stores it to both outputs; "my half is
- *           written". From --stream-from on the stores bypass the caches: worth it where four buffers do not fit the
- *           last of them (measured with 32 MiB of it: at 8 MiB ordinary stores are the faster, at 16 MiB the others).
- * Prints lines `bytes time_us`, timed as bench/scheme.h says. Results are checked. Two cores are needed.
+ *           written". From --stream-from on (in place from --stream-in-place-from on, where stores go to lines that
+ * were just read) the stores bypass the caches, and the loads are fetched ahead. Where that begins to pay was measured
+ * on 32 MiB of last-level cache, together with the marks of collectives/exec/loan.c. Prints lines `bytes time_us
+ * in_place_us`, timed as bench/scheme.h says. Results are checked. Two cores are needed.
  */
 #include <errno.h>
 #include <immintrin.h>
@@ -57,35 +59,40 @@ typedef void add_lines(float *first_target, float *second_target, const float *l
 
 struct floor {
     struct scheme scheme;
-    uint64_t cells_to_bytes, stream_from_bytes;
+    uint64_t cells_to_bytes, stream_from_bytes, stream_in_place_from_bytes;
     int rank;
     uint64_t barriers, calls, cell_calls;
     struct shared *shared;
-    float *send[RANKS], *recv[RANKS];
-    double *times_s[RANKS]; /* shared too */
+    float *send[RANKS], *recv[RANKS]; /* in place both are the outputs */
+    float *kept[RANKS];               /* the inputs */
+    double *times_s[RANKS];           /* shared too */
     add_lines *add, *add_streaming;
 };
 
-static void add_portable(float *restrict first, float *restrict second, const float *left, const float *right,
-                         size_t count)
+static void add_portable(float *first, float *second, const float *left, const float *right, size_t count)
 {
     for (size_t i = 0; i < count; i++) first[i] = second[i] = left[i] + right[i];
 }
 
-#define ADD_LINES(name, isa, vector, load, add, store, floats)                                                         \
+/* How far ahead of its loads a loop that bypasses the caches fetches: the processor begins anew with every page. */
+enum { AHEAD_FLOATS = 512 / sizeof(float) };
+
+#define ADD_LINES(name, isa, vector, load, add, store, floats, ahead)                                                  \
     __attribute__((target(isa))) static void name(float *first, float *second, const float *left, const float *right,  \
                                                   size_t count)                                                        \
     {                                                                                                                  \
         for (size_t i = 0; i < count; i += (floats)) {                                                                 \
+            if (ahead) __builtin_prefetch(left + i + AHEAD_FLOATS);                                                    \
+            if (ahead) __builtin_prefetch(right + i + AHEAD_FLOATS);                                                   \
             vector sum = add(load(left + i), load(right + i));                                                         \
             store(first + i, sum);                                                                                     \
             store(second + i, sum);                                                                                    \
         }                                                                                                              \
     }
-ADD_LINES(add_avx2, "avx2", __m256, _mm256_load_ps, _mm256_add_ps, _mm256_store_ps, 8)
-ADD_LINES(add_avx2_streaming, "avx2", __m256, _mm256_load_ps, _mm256_add_ps, _mm256_stream_ps, 8)
-ADD_LINES(add_avx512, "avx512f", __m512, _mm512_load_ps, _mm512_add_ps, _mm512_store_ps, 16)
-ADD_LINES(add_avx512_streaming, "avx512f", __m512, _mm512_load_ps, _mm512_add_ps, _mm512_stream_ps, 16)
+ADD_LINES(add_avx2, "avx2", __m256, _mm256_load_ps, _mm256_add_ps, _mm256_store_ps, 8, false)
+ADD_LINES(add_avx2_streaming, "avx2", __m256, _mm256_load_ps, _mm256_add_ps, _mm256_stream_ps, 8, true)
+ADD_LINES(add_avx512, "avx512f", __m512, _mm512_load_ps, _mm512_add_ps, _mm512_store_ps, 16, false)
+ADD_LINES(add_avx512_streaming, "avx512f", __m512, _mm512_load_ps, _mm512_add_ps, _mm512_stream_ps, 16, true)
 
 static void kernels_choose(struct floor *floor)
 {
@@ -153,7 +160,8 @@ static void all_reduce_cells(struct floor *floor, uint64_t bytes)
 static void all_reduce_halves(struct floor *floor, uint64_t bytes)
 {
     struct flags *mine = &floor->shared->flags[floor->rank], *theirs = &floor->shared->flags[!floor->rank];
-    bool streaming = bytes >= floor->stream_from_bytes;
+    bool in_place = floor->send[0] == floor->recv[0];
+    bool streaming = bytes >= (in_place ? floor->stream_in_place_from_bytes : floor->stream_from_bytes);
     size_t lines = (bytes + LINE_BYTES - 1) / LINE_BYTES, half = lines / 2;
     size_t begin = floor->rank ? half * LINE_FLOATS : 0, count = (floor->rank ? lines - half : half) * LINE_FLOATS;
     uint64_t number = ++floor->calls;
@@ -207,18 +215,34 @@ static void result_check(const struct floor *floor, uint64_t bytes)
         if (floor->recv[floor->rank][i] != sent(0, i) + sent(1, i)) fail("wrong result");
 }
 
-static void size_measure(struct floor *floor, uint64_t bytes)
+/* The median, for rank 0. */
+static double way_measure(struct floor *floor, uint64_t bytes)
 {
     uint64_t iterations = warm_up(floor, bytes);
     for (uint64_t i = 0; i < iterations; i++) floor->times_s[floor->rank][i] = iteration_time(floor, bytes);
     barrier(floor);
-    result_check(floor, bytes);
+    double *slowest_s = floor->times_s[0], median_s = 0;
+    if (floor->rank == 0) {
+        for (uint64_t i = 0; i < iterations; i++)
+            if (floor->times_s[1][i] > slowest_s[i]) slowest_s[i] = floor->times_s[1][i];
+        median_s = scheme_median(slowest_s, iterations);
+    }
     barrier(floor);
+    return median_s;
+}
+
+static void size_measure(struct floor *floor, uint64_t bytes)
+{
+    for (int rank = 0; rank < RANKS; rank++) floor->send[rank] = floor->kept[rank];
+    double median_s = way_measure(floor, bytes);
+    result_check(floor, bytes);
+    /* In place: sums of sums, which nobody looks at; zeros, so that they stay numbers. */
+    for (int rank = 0; rank < RANKS; rank++) floor->send[rank] = floor->recv[rank];
+    memset(floor->recv[floor->rank], 0, bytes);
+    barrier(floor);
+    double in_place_s = way_measure(floor, bytes);
     if (floor->rank != 0) return;
-    double *slowest_s = floor->times_s[0];
-    for (uint64_t i = 0; i < iterations; i++)
-        if (floor->times_s[1][i] > slowest_s[i]) slowest_s[i] = floor->times_s[1][i];
-    printf("%llu %.3f\n", (unsigned long long)bytes, scheme_median(slowest_s, iterations) * 1e6);
+    printf("%llu %.3f %.3f\n", (unsigned long long)bytes, median_s * 1e6, in_place_s * 1e6);
     fflush(stdout);
 }
 
@@ -241,7 +265,7 @@ static void floor_prepare(struct floor *floor)
     uint64_t iterations = scheme->iterations ? scheme->iterations : SCHEME_ITERATIONS_MOST;
     floor->shared = shared_new(sizeof *floor->shared);
     for (int rank = 0; rank < RANKS; rank++) {
-        floor->send[rank] = shared_new(scheme->end_bytes + LINE_BYTES);
+        floor->kept[rank] = floor->send[rank] = shared_new(scheme->end_bytes + LINE_BYTES);
         floor->recv[rank] = shared_new(scheme->end_bytes + LINE_BYTES);
         floor->times_s[rank] = shared_new(iterations * sizeof(double));
     }
@@ -278,11 +302,13 @@ static void rank_run(struct floor *floor, int rank)
 
 static bool arguments_read(struct floor *floor, char **argv)
 {
-    *floor = (struct floor){.cells_to_bytes = 256, .stream_from_bytes = 16 << 20};
+    *floor =
+        (struct floor){.cells_to_bytes = 256, .stream_from_bytes = 2 << 20, .stream_in_place_from_bytes = 96 << 20};
     for (argv++; argv[0] && argv[0][0] == '-' && argv[1]; argv += 2) {
-        uint64_t *field = !strcmp(argv[0], "--cells-to")      ? &floor->cells_to_bytes
-                          : !strcmp(argv[0], "--stream-from") ? &floor->stream_from_bytes
-                                                              : NULL;
+        uint64_t *field = !strcmp(argv[0], "--cells-to")               ? &floor->cells_to_bytes
+                          : !strcmp(argv[0], "--stream-from")          ? &floor->stream_from_bytes
+                          : !strcmp(argv[0], "--stream-in-place-from") ? &floor->stream_in_place_from_bytes
+                                                                       : NULL;
         if (!field) return false;
         *field = strtoull(argv[1], NULL, 10);
     }
@@ -296,7 +322,9 @@ int main(int argc, char **argv)
     int status = 0;
     (void)argc;
     if (!arguments_read(&floor, argv)) {
-        fprintf(stderr, "usage: floor [--cells-to BYTES] [--stream-from BYTES] " SCHEME_ARGUMENTS "\n");
+        fprintf(stderr,
+                "usage: floor [--cells-to BYTES] [--stream-from BYTES] [--stream-in-place-from BYTES] " SCHEME_ARGUMENTS
+                "\n");
         return 2;
     }
     if (sysconf(_SC_NPROCESSORS_ONLN) < RANKS) fail("two processors are needed");
