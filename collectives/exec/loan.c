@@ -14,8 +14,14 @@
 /* Of buffers that are out of reach, at a time: all sources of a piece stay in a second-level cache. */
 #define BOUNCE_BYTES (256u << 10)
 #define BOUNCE_LEAST_BYTES (16u << 10)
-/* From so many bytes of all buffers on, results are stored past the caches: they would not be found there any more. */
+/*
+ * From so many bytes of all buffers on, results are stored past the caches: they would not be found there any more. In
+ * place they are stored where they were just read, into lines that are there: that pays until nothing of a call is left
+ * in a cache by the next. Two ranks on 32 MiB of cache, streamed over stored in place: 3.9 at 8 MiB each, 1.2 at 32 to
+ * 64 MiB, 0.75 at 128 MiB; out of place 0.9 at 0.5 MiB, 0.5 at 8 MiB and 0.7 at 128 MiB.
+ */
 #define STREAMING_BYTES (8u << 20)
+#define STREAMING_IN_PLACE_BYTES (192u << 20)
 
 /* Most that a rank reads to make its result alone. */
 #define APART_BYTES (32u << 10)
@@ -108,8 +114,10 @@ void loan_accept(struct operation *operation)
         .scale = operation->call.scale,
     };
     engine->exchange.work = (struct loan_work){0, 0};
-    uint64_t places = places_of(plan, shape->input) + places_of(plan, shape->output);
-    operation->bypasses_caches = places * block_bytes * plan->rank_count >= STREAMING_BYTES;
+    const bool in_place = operation->call.overwrites;
+    uint64_t places = places_of(plan, shape->input) + (in_place ? 0 : places_of(plan, shape->output));
+    operation->bypasses_caches =
+        places * block_bytes * plan->rank_count >= (in_place ? STREAMING_IN_PLACE_BYTES : STREAMING_BYTES);
 }
 
 /* ---- Who does what ---- */
