@@ -251,7 +251,7 @@ static bool offers_take(struct operation *operation)
         all &= offer.flags;
         any |= offer.flags;
     }
-    operation->apart = any & OFFER_COPIED && !(any & OFFER_OVERWRITES) && loan_may_go_apart(operation);
+    loan_divide(operation, any);
     return all & OFFER_LENT;
 }
 

@@ -89,8 +89,8 @@ enum offer_flags {
 };
 /* Lend every peer what it needs of this rank's buffers. Returns enum offer_flags. */
 uint32_t loan_offer(const struct operation *operation, struct lent *offers);
-/* Is the message small enough for everybody to make all of its own result, where copies are the kernel's? */
-bool loan_may_go_apart(const struct operation *operation);
+/* Decide who does what, by everybody's enum offer_flags together: so all ranks decide alike. */
+void loan_divide(struct operation *operation, uint64_t flags);
 /* Reach for what the peers have lent, in engine->exchange.lent. */
 void loan_accept(struct operation *operation);
 /* Go on for a while. WEFT_OK: this rank's part is done. *peer: whose memory could not be got at, with other statuses.

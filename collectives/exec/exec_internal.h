@@ -136,6 +136,7 @@ struct operation {
     enum operation_phase phase;
     uint32_t ticket;      /* for its turn among those that go by rounds */
     uint32_t offered;     /* by this rank: enum offer_flags */
+    bool copied;          /* by the kernel: some buffers are not mapped where they are needed */
     bool apart;           /* every rank makes all of its own result, and nothing else */
     bool bypasses_caches; /* results are */
     uint32_t tracks_left;

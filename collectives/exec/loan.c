@@ -23,7 +23,7 @@
 #define STREAMING_BYTES (8u << 20)
 #define STREAMING_IN_PLACE_BYTES (192u << 20)
 
-/* Most that a rank reads to make its result alone. */
+/* Most that a rank reads to make its result alone; and least that it does for others. */
 #define APART_BYTES (32u << 10)
 
 /* A part of a block, and who gets it. */
@@ -31,6 +31,7 @@ struct task {
     uint32_t block;
     uint64_t begin, end; /* elements of the block */
     uint32_t only;       /* of the receivers, or PLAN_NONE: all */
+    uint32_t except;     /* one of them, or PLAN_NONE: nobody */
 };
 
 static const struct shape *shape_here(const struct operation *operation)
@@ -84,13 +85,22 @@ uint32_t loan_offer(const struct operation *operation, struct lent *offers)
 
 /*
  * Each of the kernel's copies costs microseconds before the first byte, and two ranks that copy from and to each other
- * at once wait for one another's page tables. So small messages are worth combining several times over.
+ * at once wait for one another's page tables. So small messages are worth combining several times over. What is only
+ * copied is read once by everybody in any case, and everybody has a part of it to copy for others once that is large.
  */
-bool loan_may_go_apart(const struct operation *operation)
+static bool may_go_apart(const struct operation *operation)
 {
-    uint64_t bytes = operation->call.count * operation->element_bytes;
-    return shape_here(operation)->blocks == BLOCKS_ONE &&
-           bytes * (operation->binding->plan->rank_count - 1) <= APART_BYTES;
+    const struct shape *shape = shape_here(operation);
+    const uint64_t bytes = operation->call.count * operation->element_bytes;
+    const uint64_t others = operation->binding->plan->rank_count - 1;
+    if (shape->blocks != BLOCKS_ONE) return false;
+    return shape->combines ? bytes * others <= APART_BYTES : bytes <= APART_BYTES * others;
+}
+
+void loan_divide(struct operation *operation, uint64_t flags)
+{
+    operation->copied = flags & OFFER_COPIED;
+    operation->apart = operation->copied && !(flags & OFFER_OVERWRITES) && may_go_apart(operation);
 }
 
 void loan_accept(struct operation *operation)
@@ -122,11 +132,73 @@ void loan_accept(struct operation *operation)
 
 /* ---- Who does what ---- */
 
+/* Does everybody copy a part of the root's input, by the kernel, into the outputs of all but the root? */
+static bool root_serves_itself(const struct operation *operation)
+{
+    const struct shape *shape = shape_here(operation);
+    return operation->copied && !operation->apart && shape->blocks == BLOCKS_ONE && !shape->combines;
+}
+
+/* Does it have an output of its own to copy all of its input to? */
+static bool root_keeps(const struct operation *operation)
+{
+    const struct engine *engine = operation->binding->engine;
+    const uint32_t root = operation->binding->plan->root;
+    if (!root_serves_itself(operation)) return false;
+    if (engine->config.rank == root) return operation->call.send != operation->call.recv;
+    const struct lent *lent = &engine->exchange.lent[root];
+    return lent->input_loan.address != lent->output_loan.address;
+}
+
 static uint32_t task_count(const struct operation *operation)
 {
     const struct shape *shape = shape_here(operation);
+    const struct weft_plan *plan = operation->binding->plan;
+    if (shape->blocks == BLOCKS_ONE)
+        return plan->root == operation->binding->engine->config.rank && root_keeps(operation) ? 2 : 1;
     bool gathers = shape->input == HOLDER_OWNER && shape->output != HOLDER_ROOT;
-    return gathers ? operation->binding->plan->rank_count : 1;
+    return gathers ? plan->rank_count : 1;
+}
+
+/*
+ * How much of a block is the root's to do, for so much of everybody else's, that all are done at the same time. What
+ * the kernel copies counts alone, and a plain copy as a quarter of it. Of what is combined for it, the root reads
+ * everybody else's input, and each of the others too, but has to write the result besides. Of what it has for all, it
+ * and the others make equally many copies, but the root may have its own to make as well.
+ */
+static void shares_of(const struct operation *operation, uint64_t *roots, uint64_t *others)
+{
+    const struct shape *shape = shape_here(operation);
+    const uint64_t ranks = operation->binding->plan->rank_count;
+    *roots = *others = 1;
+    if (operation->copied && shape->output == HOLDER_ROOT) {
+        *roots = ranks;
+        *others = ranks - 1;
+    } else if (root_keeps(operation)) {
+        *roots = 3 * (ranks - 1);
+        *others = 4 * (ranks - 1) + 1;
+    }
+}
+
+/* The part of a block that is this rank's to do: of whole cache lines, so that no two ranks write one. */
+static struct task share_task(const struct operation *operation)
+{
+    const uint32_t ranks = operation->binding->plan->rank_count, root = operation->binding->plan->root;
+    const uint32_t rank = operation->binding->engine->config.rank;
+    const uint64_t line = 64 / operation->element_bytes, count = operation->call.count;
+    const uint64_t lines = (count + line - 1) / line;
+    uint64_t roots, others;
+    shares_of(operation, &roots, &others);
+    const uint64_t all = roots + (ranks - 1) * others,
+                   before = rank > root ? roots + (rank - 1) * others : rank * others;
+    const uint64_t begin = lines * before / all * line;
+    const uint64_t end = lines * (before + (rank == root ? roots : others)) / all * line;
+    return (struct task){
+        .begin = begin < count ? begin : count,
+        .end = end < count ? end : count,
+        .only = PLAN_NONE,
+        .except = root_serves_itself(operation) ? root : PLAN_NONE,
+    };
 }
 
 /*
@@ -138,18 +210,11 @@ static struct task task_at(const struct operation *operation, uint32_t number)
 {
     const struct shape *shape = shape_here(operation);
     const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
-    struct task task = {.end = operation->call.count, .only = PLAN_NONE};
-    if (operation->apart) {
+    struct task task = {.end = operation->call.count, .only = PLAN_NONE, .except = PLAN_NONE};
+    if (shape->blocks == BLOCKS_ONE) {
+        if (!operation->apart && number == 0) return share_task(operation);
         task.only = rank;
         if (!holder_is(operation->binding->plan, shape->output, rank)) task.end = 0;
-        return task;
-    }
-    if (shape->blocks == BLOCKS_ONE) {
-        /* Of whole cache lines, so that no two ranks write one. */
-        uint64_t line = 64 / operation->element_bytes, lines = (operation->call.count + line - 1) / line;
-        uint64_t begin = lines * rank / ranks * line, end = lines * (rank + 1) / ranks * line;
-        task.begin = begin < task.end ? begin : task.end;
-        if (end < task.end) task.end = end;
         return task;
     }
     uint32_t owner = (rank + number) % ranks;
@@ -208,7 +273,7 @@ static bool is_copy(const struct piece *piece)
 
 static bool receives(const struct piece *piece, uint32_t rank)
 {
-    return (piece->task->only == PLAN_NONE || piece->task->only == rank) &&
+    return (piece->task->only == PLAN_NONE || piece->task->only == rank) && piece->task->except != rank &&
            plan_has_output(piece->operation->binding->plan, rank, piece->task->block);
 }
 
@@ -225,11 +290,17 @@ static void destinations_find(struct piece *piece)
     }
 }
 
-/* Where a source that is out of reach is copied to: straight into the result, where it is that. */
-static void *landing(const struct piece *piece, bool alone)
+/*
+ * Where a source that is out of reach is copied to: into this rank's own result, where that is free and the first such
+ * source, or all of it, is to go there: so it takes no more of the cache than the result does.
+ */
+static void *landing(const struct piece *piece, bool first)
 {
-    const struct engine *engine = piece->operation->binding->engine;
-    if (alone && piece->destination_count > 0) return piece->destinations[0];
+    const struct operation *operation = piece->operation;
+    const struct engine *engine = operation->binding->engine;
+    uint8_t *output = engine->exchange.lent[engine->config.rank].output;
+    const bool is_free = !shape_here(operation)->combines || !operation->call.overwrites;
+    if (first && is_free && receives(piece, engine->config.rank)) return output + output_offset(piece);
     return engine->exchange.bounce + piece->source_count * piece_bytes(piece);
 }
 
@@ -237,12 +308,13 @@ static weft_status sources_find(struct piece *piece)
 {
     const struct operation *operation = piece->operation;
     const struct engine *engine = operation->binding->engine;
-    bool alone = !shape_here(operation)->combines;
+    bool landed = false;
     for (uint32_t rank = 0; rank < engine->config.rank_count; rank++) {
         if (!plan_has_input(operation->binding->plan, rank, piece->task->block)) continue;
         const struct lent *lent = &engine->exchange.lent[rank];
-        const void *source = lent->input ? lent->input + input_offset(piece) : landing(piece, alone);
+        const void *source = lent->input ? lent->input + input_offset(piece) : landing(piece, !landed);
         if (!lent->input) {
+            landed = true;
             piece->peer = rank;
             weft_status status = connection_read(connection_to(operation, rank), &lent->input_loan, input_offset(piece),
                                                  (void *)(uintptr_t)source, piece_bytes(piece));
@@ -314,7 +386,7 @@ static weft_status piece_limit(const struct operation *operation, size_t *bytes)
 {
     struct engine *engine = operation->binding->engine;
     *bytes = TURN_BYTES;
-    if (!anybody_distant(operation)) return WEFT_OK;
+    if (!shape_here(operation)->combines || !anybody_distant(operation)) return WEFT_OK;
     const uint32_t ranks = engine->config.rank_count;
     size_t share = BOUNCE_BYTES / ranks / 4096 * 4096;
     *bytes = share > BOUNCE_LEAST_BYTES ? share : BOUNCE_LEAST_BYTES;

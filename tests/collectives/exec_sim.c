@@ -187,6 +187,10 @@ static struct world_config random_config(uint64_t seed)
     config.sim.seed = seed;
     config.sim.maps = random_below(&random, 2);
     config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
+    /* Large enough for everybody to copy a share. */
+    if (algorithm == WEFT_ALGORITHM_DIRECT && shape->blocks == BLOCKS_ONE && config.sim.maps &&
+        config.sim.lending == SIM_LENDS_COPIED)
+        config.count = random_below(&random, 60000);
     if (random_below(&random, 4) == 0) config.overwriting_rank = 1 + (uint32_t)random_below(&random, ranks);
     config.sim.jitter_ns = random_below(&random, 5000);
     config.sim.path_count = 1 + (uint32_t)random_below(&random, 3);
