@@ -13,11 +13,12 @@
 #include "base/text.h"
 
 /* Words of each kind-C option; the index is the value, so the order is that of the enum the field holds. */
-static const char *const levels[] = {"error", "warning", "info", "debug", NULL};       /* enum log_level */
-static const char *const algorithms[] = {"auto", "ring", "tree", "direct", "halving", NULL};                /* weft_algorithm */
-static const char *const transports[] = {"auto", "shm", "tcp", "verbs", NULL};                         /* enum config_transport */
-static const char *const attachments[] = {"auto", "off", "permit", NULL};               /* enum config_attach */
-static const char *const link_checks[] = {"auto", "off", "on", NULL}; /* enum config_link_check */
+static const char *const levels[] = {"error", "warning", "info", "debug", NULL}; /* enum log_level */
+static const char *const algorithms[] = {"auto",    "ring",         "tree", "direct",
+                                         "halving", "hierarchical", NULL};             /* weft_algorithm */
+static const char *const transports[] = {"auto", "shm", "tcp", "verbs", NULL};         /* enum config_transport */
+static const char *const attachments[] = {"auto", "off", "permit", NULL};              /* enum config_attach */
+static const char *const link_checks[] = {"auto", "off", "on", NULL};                  /* enum config_link_check */
 static const char *const simd_levels[] = {"auto", "portable", "avx2", "avx512", NULL}; /* enum config_simd */
 
 _Static_assert(sizeof algorithms / sizeof algorithms[0] == WEFT_ALGORITHM_COUNT + 1, "a word for each algorithm");

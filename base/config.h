@@ -23,7 +23,7 @@
       "longest wait for a live rank that has not arrived")                                                             \
     X(keepalive_ns, WEFT_KEEPALIVE, T, "10s", 100 * NS_PER_MS, 3600 * NS_PER_S,                                        \
       "silence on a control connection after which its rank counts as failed")                                         \
-    X(algorithm, WEFT_ALGORITHM, C, "auto", algorithms, 0, "algorithm where a call names none")                        \
+    X(algorithm, WEFT_ALGORITHM, C, "auto", algorithms, 0, "if a call names none")                                     \
     X(port, WEFT_PORT, U, "0", 0, 65535, "port of rank 0 at MASTER_ADDR; 0 means MASTER_PORT + 1")                     \
     X(key_file, WEFT_KEY_FILE, S, "", 0, 0, "file of mode 600 with the job's key, 64 hexadecimal digits")              \
     X(insecure, WEFT_INSECURE, B, "0", 0, 1, "let ranks meet without a key where the launcher has none for them")      \
@@ -31,15 +31,13 @@
       "interface or address to be reached at; empty: where packets to rank 0 leave")                                   \
     X(port_range, WEFT_PORT_RANGE, S, "", 0, 0, "ports to listen at, as 30000-30999; empty: any")                      \
     X(host_id, WEFT_HOST_ID, S, "", 0, 0, "what ranks of one host have in common; empty: asked of the kernel")         \
-    X(topology, WEFT_TOPOLOGY, S, "", 0, 0,                                                                            \
-      "file with the topology; none; discover; empty: discover between hosts")                                         \
+    X(topology, WEFT_TOPOLOGY, S, "", 0, 0, "file with the topology; none; discover; empty: discover between hosts")   \
     X(check_links, WEFT_CHECK_LINKS, C, "auto", link_checks, 0,                                                        \
       "connect the ranks that plans join when a communicator is made")                                                 \
     X(link_timeout_ns, WEFT_LINK_TIMEOUT, T, "30s", 10 * NS_PER_MS, 3600 * NS_PER_S,                                   \
       "longest that such a connection may take")                                                                       \
     X(transport, WEFT_TRANSPORT, C, "auto", transports, 0, "transport to use")                                         \
-    X(shm_attach, WEFT_SHM_ATTACH, C, "auto", attachments, 0,                                                          \
-      "have the kernel copy between ranks of a host")                                                                  \
+    X(shm_attach, WEFT_SHM_ATTACH, C, "auto", attachments, 0, "have the kernel copy between ranks of a host")          \
     X(tcp_lanes, WEFT_TCP_LANES, U, "0", 0, 16, "sockets to each peer; 0 lets the transport choose")                   \
     X(tcp_buffer_bytes, WEFT_TCP_BUFFER, U, "0", 0, 64 << 20,                                                          \
       "bytes of a socket's send and receive buffers; 0 lets the kernel choose")                                        \

@@ -48,7 +48,8 @@ static const char *const op_names[WEFT_OP_COUNT] = {"sum", "prod", "min", "max",
 static const char *const collective_names[WEFT_COLLECTIVE_COUNT] = {
     "all_reduce", "broadcast", "barrier",    "all_gather",  "reduce_scatter", "reduce",
     "gather",     "scatter",   "all_to_all", "all_to_allv", "send_recv"};
-static const char *const algorithm_names[WEFT_ALGORITHM_COUNT] = {"auto", "ring", "tree", "direct", "halving"};
+static const char *const algorithm_names[WEFT_ALGORITHM_COUNT] = {"auto",   "ring",    "tree",
+                                                                  "direct", "halving", "hierarchical"};
 
 static const struct status_words *status_find(weft_status status)
 {

@@ -13,6 +13,8 @@ plan_generate binomial_gather, binomial_scatter;
 plan_generate direct_all_reduce, direct_broadcast, direct_barrier, direct_all_gather, direct_reduce_scatter,
     direct_reduce, direct_gather, direct_scatter, direct_all_to_all, direct_send_recv;
 plan_generate halving_all_gather, halving_barrier;
+plan_generate hierarchy_all_reduce, hierarchy_barrier, hierarchy_broadcast, hierarchy_reduce;
+plan_generate hierarchy_shares_all_reduce, hierarchy_reduce_scatter, hierarchy_all_gather;
 plan_generate canonical_tree_all_reduce, canonical_tree_reduce, canonical_halving_reduce_scatter,
     canonical_halving_all_reduce;
 

@@ -4,6 +4,11 @@
 
 #include "collectives/plan/layout_internal.h"
 
+const struct hierarchy *plan_hierarchy(const struct weft_plan *plan)
+{
+    return plan->layout->hierarchy;
+}
+
 uint32_t plan_instance_count(const struct weft_plan *plan)
 {
     return plan->layout ? plan->layout->count : plan->instance_count;
@@ -164,8 +169,20 @@ static weft_status share_by_root(struct plan_layout *layout)
     return WEFT_OK;
 }
 
+/* Streams of one step are on one channel; an all-reduce by shares has two ways for a pair of ranks. */
+static weft_status layout_take_groups(struct plan_layout *layout, const weft_plan_spec *spec)
+{
+    const weft_plan_layout *given = spec->layout;
+    if (given && (!given->groups || given->level_count == 0)) return WEFT_INVALID_ARGUMENT;
+    layout->channel_count = spec->collective == WEFT_ALL_REDUCE && spec->channel_count > 1 ? 2 : 1;
+    layout->share_count = shape_of(spec->collective)->blocks == BLOCKS_PER_RANK ? spec->rank_count : 1;
+    return hierarchy_create(&layout->arena, spec->rank_count, given ? given->groups : NULL,
+                            given ? given->level_count : 0, &layout->hierarchy);
+}
+
 static weft_status layout_fill(struct plan_layout *layout, const weft_plan_spec *spec)
 {
+    if (spec->algorithm == WEFT_ALGORITHM_HIERARCHICAL) return layout_take_groups(layout, spec);
     bool trees = spec->algorithm == WEFT_ALGORITHM_TREE;
     weft_status status = trees ? layout_take_trees(layout, spec) : layout_take_rings(layout, spec);
     if (status != WEFT_OK) return status;
@@ -182,7 +199,7 @@ static weft_status layout_fill(struct plan_layout *layout, const weft_plan_spec 
 
 weft_status layout_create(const weft_plan_spec *spec, struct plan_layout **layout)
 {
-    if (spec->layout->size != sizeof *spec->layout) return WEFT_INVALID_ARGUMENT;
+    if (spec->layout && spec->layout->size != sizeof *spec->layout) return WEFT_INVALID_ARGUMENT;
     struct plan_layout *made = calloc(1, sizeof *made);
     if (!made) return WEFT_OUT_OF_MEMORY;
     made->rank_count = spec->rank_count;

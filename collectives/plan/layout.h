@@ -6,6 +6,7 @@
 #ifndef COLLECTIVES_PLAN_LAYOUT_H
 #define COLLECTIVES_PLAN_LAYOUT_H
 
+#include "collectives/plan/hierarchy_shape.h"
 #include "collectives/plan/shape.h"
 #include "collectives/plan/tree_shape.h"
 
@@ -40,7 +41,11 @@ struct tree_node {
 void plan_tree_down(const struct weft_plan *plan, uint32_t index, uint32_t rank, struct tree_node *node);
 void plan_tree_up(const struct weft_plan *plan, uint32_t index, uint32_t rank, struct tree_node *node);
 
-/* What a spec's layout comes to for its collective. Errors as weft_plan_create(). Owner: layout_destroy(). */
+/* Of a hierarchical plan. */
+const struct hierarchy *plan_hierarchy(const struct weft_plan *plan);
+
+/* What a spec's layout comes to for its collective; without one, of a hierarchical plan, what ranks in
+ * order come to. Errors as weft_plan_create(). Owner: layout_destroy(). */
 weft_status layout_create(const weft_plan_spec *spec, struct plan_layout **layout);
 void layout_destroy(struct plan_layout *layout);
 /* Channels needed, and shares that the message is cut into. */

@@ -23,8 +23,9 @@ struct plan_layout {
     struct arena arena;
     uint32_t rank_count, count, channel_count, share_count;
     struct plan_instance *instances;
-    struct layout_ring *rings; /* `count` of them, or ... */
-    struct layout_tree *trees; /* ... of these */
+    struct layout_ring *rings;   /* `count` of them, or ... */
+    struct layout_tree *trees;   /* ... of these */
+    struct hierarchy *hierarchy; /* or this one */
     uint32_t *weights;
 };
 

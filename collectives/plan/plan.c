@@ -43,7 +43,7 @@ weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan)
     uint64_t share_count = shares * plan_block_count(made);
     made->share_denominator = (uint32_t)share_count;
     weft_status status = share_count > UINT32_MAX ? WEFT_INVALID_ARGUMENT : WEFT_OK;
-    if (spec->layout) status = layout_create(spec, &made->layout);
+    if (spec->layout || spec->algorithm == WEFT_ALGORITHM_HIERARCHICAL) status = layout_create(spec, &made->layout);
     if (status != WEFT_OK) {
         free(made);
         return status;

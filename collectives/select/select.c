@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collectives/select/select.h"
 
+#include <math.h>
+
 #include "collectives/plan/plan.h"
 #include "collectives/select/tuning.h"
 
@@ -108,10 +110,93 @@ static double rounds_price(const struct cost_model *model, const struct select_r
     return (small ? 1 : 2) * (model->message_ns + cells) + passes * (double)request->bytes * model->byte_ns;
 }
 
+/* A hierarchical plan's cost of messages within groups or between them, as of struct shape. */
+struct part {
+    double messages, steps, passes;
+};
+
+static double part_price(const struct cost_model *model, const struct part *part, double bytes)
+{
+    return part->messages * model->message_ns + part->steps * model->step_ns + part->passes * bytes * model->byte_ns;
+}
+
+static struct select_groups groups_of(const struct select_request *request)
+{
+    if (request->links && request->links->groups.count) return request->links->groups;
+    uint32_t size = 1, ranks = request->rank_count;
+    while ((uint64_t)size * size < ranks) size *= 2; /* as hierarchy_create() has them */
+    return (struct select_groups){(ranks + size - 1) / size, size < ranks ? size : ranks, 1, NULL};
+}
+
+/* By a share of every rank: what its owner and its counterparts do. Two blocks' worth of everything for an all-reduce.
+ */
+static void shares_parts(const struct select_groups *groups, double ranks, bool both, struct part *within,
+                         struct part *between)
+{
+    double others = groups->count - 1, mates = groups->largest - 1, times = both ? 2 : 1, share = both ? 1 / ranks : 1;
+    *within =
+        (struct part){times * (mates > 0), times * groups->count * (mates + 1), share * times * (1.5 * ranks + mates)};
+    *between = (struct part){times * (others > 0), 2 * times * others, share * times * 2 * others};
+}
+
+/* Through one rank of each group, whose work it is: what its group brings and gets, and what other groups do. */
+static void leader_parts(const struct select_groups *groups, weft_collective collective, struct part *within,
+                         struct part *between)
+{
+    double others = groups->count - 1, mates = groups->largest - 1, levels = groups->levels ? groups->levels : 1;
+    double ways = collective == WEFT_ALL_REDUCE || collective == WEFT_BARRIER ? 2 : 1;
+    double passes = collective == WEFT_BARRIER ? 0 : 1;
+    *within = (struct part){mates > 0 ? ways * levels : 0, ways * (mates + 1), passes * ways * (mates + 1)};
+    *between = (struct part){others > 0, ways * others, passes * ways * others};
+}
+
+/* @p units: the channel units that it is the price of, where they make a difference. */
+static double hierarchical_price(const struct cost_model *model, const struct select_request *request, uint32_t *units)
+{
+    struct select_groups groups = groups_of(request);
+    const struct cost_model *inner = groups.within ? groups.within : model;
+    struct part within, between;
+    double bytes = (double)request->bytes, ranks = request->rank_count, prices[2];
+    const weft_algorithm algorithm = WEFT_ALGORITHM_HIERARCHICAL;
+    bool reduces_all = request->collective == WEFT_ALL_REDUCE;
+    bool blocks = request->collective == WEFT_ALL_GATHER || request->collective == WEFT_REDUCE_SCATTER;
+    leader_parts(&groups, request->collective, &within, &between);
+    prices[0] = part_price(inner, &within, bytes) + part_price(model, &between, bytes);
+    shares_parts(&groups, ranks, reduces_all, &within, &between);
+    double far = between.passes * model->byte_ns * bytes, link = 0;
+    if (request->links) { /* of many ranks only rings are rated, which take no less between hosts */
+        const double *rated = request->links->byte_ns[request->collective];
+        link = bytes * (rated[algorithm] > 0 ? rated[algorithm] : rated[WEFT_ALGORITHM_RING]);
+    }
+    prices[1] = part_price(inner, &within, bytes) + part_price(model, &between, bytes) + (link > far ? link - far : 0);
+    bool shares = blocks || (reduces_all && (*units ? *units > 1 : prices[1] < prices[0]));
+    if (!*units) *units = reduces_all && shares ? 2 : 1;
+    return inner->message_ns + prices[shares];
+}
+
+/*
+ * Where groups are hosts, most messages of rings and trees stay in one: of a ring's n each time round one for each host
+ * leaves it, of a tree's levels those over hosts do.
+ */
+static double messages_price(const struct cost_model *model, const struct select_request *request,
+                             weft_algorithm algorithm, const struct shape *shape)
+{
+    double all = (shape->messages + 1) * model->message_ns, far = shape->messages, ranks = request->rank_count;
+    const struct select_groups *groups = request->links ? &request->links->groups : NULL;
+    if (!groups || !groups->count || !groups->within) return all;
+    double depth = request->collective == WEFT_ALL_REDUCE || request->collective == WEFT_BARRIER ? 2 : 1;
+    if (algorithm == WEFT_ALGORITHM_RING) far = ceil(shape->messages * groups->count / ranks);
+    if (algorithm == WEFT_ALGORITHM_TREE) far = depth * log2_up(groups->count);
+    if (far > shape->messages) far = shape->messages;
+    return all - (shape->messages - far) * (model->message_ns - groups->within->message_ns);
+}
+
 static double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
 {
     if (algorithm == WEFT_ALGORITHM_DIRECT && request->exchange_bytes > 0 && request->collective != WEFT_SEND_RECV)
         return rounds_price(model, request);
+    if (algorithm == WEFT_ALGORITHM_HIERARCHICAL)
+        return hierarchical_price(model, request, &(uint32_t){request->channel_units});
     bool blocks = request->collective != WEFT_SEND_RECV && request->collective >= WEFT_ALL_GATHER &&
                   request->collective != WEFT_REDUCE;
     struct shape shape = blocks ? blocks_shape(request->collective, algorithm, request->rank_count)
@@ -126,8 +211,8 @@ static double price(const struct cost_model *model, const struct select_request 
     double slice = chunk < model->slice_bytes ? chunk : model->slice_bytes;
     /* Every message of the chain but the first carries one slice before work overlaps. */
     double fill = shape.fills && shape.messages > 1 ? (shape.messages - 1) * slice * model->byte_ns : 0;
-    return (shape.messages + 1) * model->message_ns + shape.steps * model->step_ns + pass_ns * (double)request->bytes +
-           fill;
+    return messages_price(model, request, algorithm, &shape) + shape.steps * model->step_ns +
+           pass_ns * (double)request->bytes + fill;
 }
 
 /* What was measured to be the fastest, if it is a candidate here; what the caller forces stays. */
@@ -145,7 +230,7 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
                         struct select_choice *choice)
 {
     struct select_choice made = {
-        .channel_units = request->channel_units ? request->channel_units : 1,
+        .channel_units = request->channel_units,
         .slice_bytes = request->slice_bytes ? request->slice_bytes : model->slice_bytes,
         .canonical = request->canonical,
     };
@@ -169,6 +254,8 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
         return request->canonical && known && !canonical ? WEFT_INVALID_ARGUMENT : WEFT_UNSUPPORTED;
     }
     if (request->forced == WEFT_ALGORITHM_AUTO && !request->canonical) tuning_apply(model->tuning, request, &made);
+    if (made.algorithm == WEFT_ALGORITHM_HIERARCHICAL) hierarchical_price(model, request, &made.channel_units);
+    if (!made.channel_units) made.channel_units = 1;
     *choice = made;
     return WEFT_OK;
 }

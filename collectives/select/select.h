@@ -29,6 +29,13 @@ extern const struct cost_model cost_model_shm;   /* ranks of one host over share
 extern const struct cost_model cost_model_verbs; /* all ranks of different hosts are reached over RDMA */
 extern const struct cost_model cost_model_tcp;   /* some ranks are reached over TCP */
 
+/* The groups that hierarchical plans go by: hosts, caches. */
+struct select_groups {
+    uint32_t count, largest; /* groups, and ranks of the largest; 0: consecutive ranks, about as many as groups */
+    uint32_t levels;         /* of groups within groups; 0 as 1 */
+    const struct cost_model *within; /* what a message between ranks of one group costs; NULL: what any costs */
+};
+
 /*
  * What the links of a topology add, once ranks know where they are on one: plans made for it, and how long its busiest
  * link takes for a byte. A model's own figure for a byte is what a rank can do; the slower of the two counts.
@@ -37,6 +44,7 @@ struct select_links {
     double byte_ns[WEFT_COLLECTIVE_COUNT][WEFT_ALGORITHM_COUNT];    /* for each of select_request.bytes; 0: not known */
     uint32_t messages[WEFT_COLLECTIVE_COUNT][WEFT_ALGORITHM_COUNT]; /* one after another; 0: as for ranks in order */
     bool arranged[WEFT_COLLECTIVE_COUNT][WEFT_ALGORITHM_COUNT];     /* by rings or trees of the topology */
+    struct select_groups groups;
 };
 
 struct select_request {

@@ -35,7 +35,7 @@ typedef struct weft_plan_tree {
 } weft_plan_tree;
 
 /**
- * Rings and trees that a plan is to be made of, chosen for a topology. Only read during weft_plan_create().
+ * Rings, trees and groups that a plan is to be made of, chosen for a topology. Only read during weft_plan_create().
  *
  * WEFT_ALGORITHM_RING uses the rings, each for its weight's part of the message (of every rank's block where there is
  * one per rank). WEFT_ALGORITHM_TREE uses the trees:
@@ -47,6 +47,9 @@ typedef struct weft_plan_tree {
  *   broadcast, reduce           the trees of the spec's root; if there are none all trees, turned round towards it,
  *                               which is right but uses their links in other directions
  *   barrier                     the first tree
+ * WEFT_ALGORITHM_HIERARCHICAL uses the groups. At each level every rank is in one; those of a level lie within those of
+ * the next. Without a layout consecutive ranks are grouped, about as many in each group as there are groups.
+ *
  * Rings or trees that share an ordered pair of ranks get different channels, as few as greedy colouring needs; at most
  * 128 (WEFT_RESOURCE_LIMIT beyond).
  */
@@ -56,27 +59,34 @@ typedef struct weft_plan_layout {
     uint32_t ring_count;
     const weft_plan_tree *trees;
     uint32_t tree_count;
+    const uint32_t *groups; /* level by level, the finest first: a number by rank, equal for those of one group */
+    uint32_t level_count;
 } weft_plan_layout;
 
 typedef struct weft_plan_spec {
     size_t size; /* sizeof(weft_plan_spec) of the caller */
     weft_collective collective;
-    weft_algorithm algorithm;       /* not AUTO */
-    uint32_t rank_count;            /* 1 or more */
-    uint32_t root;                  /* broadcast, reduce, gather, scatter; send_recv: the sender; else 0 */
-    uint32_t channel_count;         /* 1 to 64; 0 means 1. A double binary tree needs two per unit, one for each tree */
+    weft_algorithm algorithm; /* not AUTO */
+    uint32_t rank_count;      /* 1 or more */
+    uint32_t root;            /* broadcast, reduce, gather, scatter; send_recv: the sender; else 0 */
+    /*
+     * 1 to 64; 0 means 1. A double binary tree needs two per unit, one for each tree. A hierarchical all_reduce goes
+     * through one rank of each group with 1, which takes least time for a few bytes, and by a share of every rank with
+     * more, which takes least for many.
+     */
+    uint32_t channel_count;
     uint32_t slot_depth;            /* slots of staging per connection, channel and direction; 2 to 64, 0 means 4 */
     uint32_t peer;                  /* send_recv: the receiver; else 0 */
-    const weft_plan_layout *layout; /* rings or trees to use; NULL: ranks in order. Then channel_count is not read */
+    const weft_plan_layout *layout; /* what to use; NULL: ranks in order. Rings and trees do not read channel_count */
     bool canonical; /* combine by the one tree of weft_call's canonical; nothing else where nothing is combined */
 } weft_plan_spec;
 
 /**
  * Make a plan. Thread: any. Owner: the caller frees *plan with weft_plan_destroy().
  * A canonical plan is direct, tree or halving, without a layout.
- * Errors: WEFT_INVALID_ARGUMENT (also a layout whose rings or trees are none), WEFT_UNSUPPORTED (no such algorithm for
- * this collective, or none over a given layout), WEFT_RESOURCE_LIMIT (a layout of too many channels),
- * WEFT_OUT_OF_MEMORY.
+ * Errors: WEFT_INVALID_ARGUMENT (also a layout whose rings, trees or groups are none), WEFT_UNSUPPORTED (no such
+ * algorithm for this collective, or none over a given layout), WEFT_RESOURCE_LIMIT (a layout of too many channels, or
+ * of groups that together with the ranks of one are more than 256), WEFT_OUT_OF_MEMORY.
  */
 WEFT_API weft_status weft_plan_create(const weft_plan_spec *spec, weft_plan **plan);
 

@@ -132,9 +132,10 @@ typedef enum weft_collective {
 typedef enum weft_algorithm {
     WEFT_ALGORITHM_AUTO = 0,
     WEFT_ALGORITHM_RING = 1,
-    WEFT_ALGORITHM_TREE = 2,    /* double binary, or binomial where each rank has a block of its own */
-    WEFT_ALGORITHM_DIRECT = 3,  /* every rank with every other, at once */
-    WEFT_ALGORITHM_HALVING = 4, /* distances that halve or double, round by round */
+    WEFT_ALGORITHM_TREE = 2,         /* double binary, or binomial where each rank has a block of its own */
+    WEFT_ALGORITHM_DIRECT = 3,       /* every rank with every other, at once */
+    WEFT_ALGORITHM_HALVING = 4,      /* distances that halve or double, round by round */
+    WEFT_ALGORITHM_HIERARCHICAL = 5, /* by groups of ranks: within a cache or host, then between them */
     WEFT_ALGORITHM_COUNT
 } weft_algorithm;
 

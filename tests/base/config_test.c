@@ -208,7 +208,7 @@ static void choices_are_words_and_a_wrong_one_is_told_them(void **state)
     assert_parses("WEFT_SIMD=avx512", &config);
     assert_int_equal(config.simd, SIMD_AVX512);
     assert_refused("WEFT_LOG=warn", "WEFT_LOG is \"warn\"; expected error, warning, info or debug");
-    assert_refused("WEFT_ALGORITHM=Ring", "expected auto, ring, tree, direct or halving");
+    assert_refused("WEFT_ALGORITHM=Ring", "expected auto, ring, tree, direct, halving or hierarchical");
     assert_refused("WEFT_TRANSPORT=pigeon", "expected auto, shm, tcp or verbs");
 }
 
@@ -258,7 +258,7 @@ static void a_long_value_cannot_overrun_the_diagnostic(void **state)
     char entry[4096] = "WEFT_ALGORITHM=";
     size_t start = strlen(entry);
     memset(entry + start, 'a', sizeof entry - start - 1);
-    assert_refused(entry, "expected auto, ring, tree, direct or halving");
+    assert_refused(entry, "expected auto, ring, tree, direct, halving or hierarchical");
 }
 
 static void name_distance_counts_changes(void **state)

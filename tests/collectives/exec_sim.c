@@ -140,7 +140,8 @@ static void plans_over_a_layout_are_right(void **state)
         }
         trees[root] = (weft_plan_tree){root, parents[root], root % 2 ? up[root] : NULL, 1 + root % 3};
     }
-    const weft_plan_layout layout = {sizeof layout, rings, 3, trees, N};
+    const weft_plan_layout layout = {
+        .size = sizeof layout, .rings = rings, .ring_count = 3, .trees = trees, .tree_count = N};
     for (int collective = 0; collective < WEFT_COLLECTIVE_COUNT; collective++)
         for (int algorithm = WEFT_ALGORITHM_RING; algorithm <= WEFT_ALGORITHM_TREE; algorithm++) {
             const struct plan_generator *generator =
@@ -157,6 +158,39 @@ static void plans_over_a_layout_are_right(void **state)
                 run_checked(&config, seed);
             }
         }
+}
+
+/* Groups of any ranks, within groups of any of those. */
+static void hierarchical_plans_are_right_for_any_groups(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        if (only_seed != UINT64_MAX && seed != only_seed) continue;
+        struct random random;
+        random_seed(&random, seed);
+        enum { RANKS_MAX = 20 };
+        uint32_t groups[2 * RANKS_MAX], ranks = 1 + (uint32_t)random_below(&random, RANKS_MAX);
+        uint32_t fine = 1 + (uint32_t)random_below(&random, ranks), coarse = 1 + (uint32_t)random_below(&random, fine);
+        for (uint32_t rank = 0; rank < ranks; rank++) {
+            groups[rank] = (uint32_t)random_below(&random, fine);
+            groups[ranks + rank] = groups[rank] % coarse;
+        }
+        const weft_plan_layout layout = {.size = sizeof layout, .groups = groups, .level_count = 1 + seed % 2};
+        int collective = (int)random_below(&random, WEFT_COLLECTIVE_COUNT);
+        if (!exists(collective, WEFT_ALGORITHM_HIERARCHICAL, ranks)) continue;
+        struct world_config config = base_config((weft_collective)collective, WEFT_ALGORITHM_HIERARCHICAL, ranks);
+        config.spec.layout = &layout;
+        config.spec.root = shape_of((weft_collective)collective)->rooted ? (uint32_t)random_below(&random, ranks) : 0;
+        config.spec.channel_count = 1 + (uint32_t)random_below(&random, 2);
+        config.spec.slot_depth = 2 + (uint32_t)random_below(&random, 4);
+        config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, 700);
+        config.operations = 1 + (uint32_t)random_below(&random, 3);
+        config.sim.maps = random_below(&random, 2);
+        config.in_place = random_below(&random, 2);
+        config.sim.jitter_ns = random_below(&random, 5000);
+        config.sim.refuse_per_mille = random_below(&random, 2) ? 200 : 0;
+        run_checked(&config, seed);
+    }
 }
 
 static struct world_config random_config(uint64_t seed)
@@ -292,6 +326,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_collective_is_right_for_small_counts),
         cmocka_unit_test(rooted_collectives_are_right_from_every_root),
         cmocka_unit_test(plans_over_a_layout_are_right),
+        cmocka_unit_test(hierarchical_plans_are_right_for_any_groups),
         cmocka_unit_test(a_thousand_random_runs_are_right),
         cmocka_unit_test(large_worlds_are_right),
         cmocka_unit_test(a_dead_rank_is_named_by_those_who_wait_for_it),

@@ -278,10 +278,11 @@ static uint64_t seen_hashes[16384];
 static size_t seen_count;
 
 /* Left out: a few ranks, where two algorithms give one plan, and barriers, where the number of channels changes
- * nothing. */
+ * nothing, as with hierarchical plans. */
 static void collect_hash(struct weft_plan *plan)
 {
-    if (plan->rank_count <= 3 || plan->collective == WEFT_BARRIER) return;
+    if (plan->rank_count <= 3 || plan->collective == WEFT_BARRIER || plan->algorithm == WEFT_ALGORITHM_HIERARCHICAL)
+        return;
     assert_true(seen_count < sizeof seen_hashes / sizeof seen_hashes[0]);
     seen_hashes[seen_count++] = weft_plan_hash(plan);
 }

@@ -66,7 +66,11 @@ static void draw_layout(struct drawn *drawn, struct random *random)
             drawn->rings[count] = (weft_plan_ring){drawn->order[count], tree->weight};
         }
     }
-    drawn->layout = (weft_plan_layout){sizeof drawn->layout, drawn->rings, count, drawn->trees, count};
+    drawn->layout = (weft_plan_layout){.size = sizeof drawn->layout,
+                                       .rings = drawn->rings,
+                                       .ring_count = count,
+                                       .trees = drawn->trees,
+                                       .tree_count = count};
 }
 
 static void expect(struct drawn *drawn, uint32_t from, uint32_t to, double share)

@@ -457,7 +457,7 @@ static void malformed_programs_are_refused(void **state)
     must_refuse_changed(no_shares, "the message is cut into 0 shares, expected 1 or more");
     must_refuse_changed(no_channels, "0 channels, expected 1 to 128");
     must_refuse_changed(no_collective, "collective 11 is none");
-    must_refuse_changed(no_algorithm, "algorithm 5 is none");
+    must_refuse_changed(no_algorithm, "algorithm 6 is none");
     must_refuse_changed(steps_beyond, "rank 0 track 0: 3 steps from step 0 of a program of 2");
     must_refuse_changed(steps_left_out, "rank 0: tracks hold 1 of 2 steps and 2 of 5 operands");
     must_refuse_changed(steps_elsewhere, "rank 0 track 0: begins at step 1 of the program, expected 0");

@@ -17,7 +17,7 @@ grep -q '^# wrong elements: 0$' "$scratch/text" || fail "summary"
   '[[8,false],[8,true],[16,false],[16,true],[32,false],[32,true]]' ] || fail "rows"
 check "values" jq -e '.collective == "all_reduce" and .ranks == 2 and .transport == "shm" and .dtype == "float32"
   and .op == "sum" and .buffers == "plain" and all(.rows[]; .wrong == 0 and .time_us > 0 and .p99_us >= .time_us)' "$scratch/json"
-check "each row says which algorithm ran" jq -e 'all(.rows[]; .algorithm | IN("ring", "tree", "direct", "halving"))' "$scratch/json"
+check "each row says which algorithm ran" jq -e 'all(.rows[]; .algorithm | IN("ring", "tree", "direct", "halving", "hierarchical"))' "$scratch/json"
 check "busbw of two ranks is algbw" jq -e 'all(.rows[]; .busbw_gbps == .algbw_gbps)' "$scratch/json"
 
 "$perf" all_reduce --ranks 2 --buffers registered -b 1M -e 1M --iters 5 --json "$scratch/json" >/dev/null || fail "registered"

@@ -30,9 +30,9 @@ mistake "--root 2 is no rank" "$perf" broadcast --ranks 2 --root 2
 mistake "did you mean float32?" "$perf" all_reduce --dtype float
 mistake "did you mean ring?" "$perf" all_reduce --algorithm rign
 mistake "dpdk is not in this version; there is auto, shm, tcp, verbs" "$perf" all_reduce --transport dpdk
-mistake "not in this version; there is auto, ring, tree, direct, halving" "$perf" all_reduce --algorithm=hierarchical
 mistake "not in this version; there is plain, registered" "$perf" all_reduce --buffers cuda
 mistake "--algorithm ring is never canonical" "$perf" all_reduce --canonical --algorithm ring
+mistake "--algorithm hierarchical is never canonical" "$perf" all_reduce --canonical --algorithm=hierarchical
 mistake "--no-check takes no value" "$perf" all_reduce --no-check=yes
 
 mistake "weft-topo show" "$topo"

@@ -33,7 +33,7 @@ static const struct option_word algorithms[] = {{"auto", WEFT_ALGORITHM_AUTO, NU
                                                 {"tree", WEFT_ALGORITHM_TREE, NULL},
                                                 {"direct", WEFT_ALGORITHM_DIRECT, NULL},
                                                 {"halving", WEFT_ALGORITHM_HALVING, NULL},
-                                                {"hierarchical", 0, LATER},
+                                                {"hierarchical", WEFT_ALGORITHM_HIERARCHICAL, NULL},
                                                 {NULL, 0, NULL}};
 static const struct option_word dtypes[] = {{"float32", WEFT_FLOAT32, NULL},
                                             {"float64", WEFT_FLOAT64, NULL},
@@ -146,8 +146,10 @@ static enum options_outcome options_complete(struct perf_options *options, const
     }
     enum options_outcome outcome = option_word_parse(&collective, positionals->values[0], options, error);
     if (outcome != OPTIONS_GO_ON) return outcome;
-    if (options->canonical && options->algorithm == WEFT_ALGORITHM_RING && perf_has_op(options->collective)) {
-        snprintf(error, OPTIONS_ERROR_BYTES, "--algorithm ring is never canonical; direct, tree and halving are");
+    bool never = options->algorithm == WEFT_ALGORITHM_RING || options->algorithm == WEFT_ALGORITHM_HIERARCHICAL;
+    if (options->canonical && never && perf_has_op(options->collective)) {
+        snprintf(error, OPTIONS_ERROR_BYTES, "--algorithm %s is never canonical; direct, tree and halving are",
+                 weft_algorithm_name(options->algorithm));
         return OPTIONS_MISTAKE;
     }
     if (!options->begin_bytes) options->begin_bytes = begin_default;

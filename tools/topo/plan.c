@@ -21,7 +21,7 @@ const struct option_word topo_algorithms[] = {{"auto", WEFT_ALGORITHM_AUTO, NULL
                                               {"tree", WEFT_ALGORITHM_TREE, NULL},
                                               {"direct", WEFT_ALGORITHM_DIRECT, NULL},
                                               {"halving", WEFT_ALGORITHM_HALVING, NULL},
-                                              {"hierarchical", 0, "is not in this version"},
+                                              {"hierarchical", WEFT_ALGORITHM_HIERARCHICAL, NULL},
                                               {NULL, 0, NULL}};
 const struct option_word topo_plan_formats[] = {{"text", FORMAT_TEXT, NULL},
                                                 {"json", FORMAT_JSON, NULL},
@@ -165,8 +165,8 @@ static const char *file_mistake(const struct topo_options *options)
 {
     if (options->rank_count) return "a FILE says how many ranks there are; leave --ranks out";
     if (options->rank != UINT64_MAX || options->channel_count) return "--rank and --channels go with --ranks";
-    if (options->algorithm == WEFT_ALGORITHM_DIRECT || options->algorithm == WEFT_ALGORITHM_HALVING)
-        return "over a FILE rings and trees are searched; direct and halving are for simulate, or for --ranks";
+    if (options->algorithm >= WEFT_ALGORITHM_DIRECT)
+        return "over a FILE rings and trees are searched; the others are for simulate, or for --ranks";
     return NULL;
 }
 
