@@ -16,6 +16,7 @@ struct making {
     struct search_result *search;
     uint32_t *places;   /* nodes */
     uint32_t *place_of; /* by rank */
+    struct grouping grouping;
     double *assumed;
     uint64_t work_left;
 };
@@ -105,6 +106,7 @@ static weft_status plan_make(const struct making *making, weft_collective collec
                                  .collective = collective,
                                  .algorithm = algorithm,
                                  .rank_count = making->request->rank_count,
+                                 .channel_count = algorithm == WEFT_ALGORITHM_HIERARCHICAL ? 2 : 0, /* by shares */
                                  .peer = collective == WEFT_SEND_RECV && making->request->rank_count > 1,
                                  .layout = layout};
     *plan = NULL;
@@ -153,7 +155,7 @@ static weft_status make_fit(const struct making *making, enum arrangement_kind k
     making->book->kept[kind] = depth;
     struct arrangement fewer;
     if (!arrangement_fewer(arrangement, per_root, depth, &fewer)) return WEFT_OUT_OF_MEMORY;
-    free(fewer.numbers); /* room for none */
+    free(fewer.numbers);                  /* room for none */
     fewer.numbers = arrangement->numbers; /* taken over, with what the dropped ones had */
     arrangement->numbers = NULL;
     arrangement_free(arrangement);
@@ -229,7 +231,9 @@ static weft_status plan_rate(const struct making *making, weft_collective collec
     }
     if (!layout && n > BOOK_COUNTED_RANKS_MAX) return WEFT_OK;
     weft_plan *plan;
-    weft_status status = plan_make(making, collective, algorithm, layout, &plan);
+    const weft_plan_layout *used = layout;
+    if (algorithm == WEFT_ALGORITHM_HIERARCHICAL && making->grouping.numbers) used = &making->grouping.layout;
+    weft_status status = plan_make(making, collective, algorithm, used, &plan);
     if (status != WEFT_OK || !plan) return status;
     *channels = plan->channel_count;
     if (!layout)
@@ -286,7 +290,9 @@ static weft_status fill(struct making *making, struct diagnostic *diagnostic)
         for (int a = 0; a < WEFT_ALGORITHM_COUNT; a++) book->entries[c][a].arrangement = ARRANGEMENT_KIND_COUNT;
     weft_status status = places_find(making);
     if (status != WEFT_OK || book->place_count < 2) return status; /* ranks that are all alike */
-    status = search(making, diagnostic);
+    status = grouping_of_places(making->request->topology, making->request->nodes, book->rank_count, &making->grouping);
+    if (status == WEFT_UNSUPPORTED) status = WEFT_OK;
+    if (status == WEFT_OK) status = search(making, diagnostic);
     for (int kind = 0; kind < ARRANGEMENT_KIND_COUNT && status == WEFT_OK; kind++)
         status = arrange(making, (enum arrangement_kind)kind);
     /* A barrier moves nothing, and a message between two ranks has no plan but one. */
@@ -310,6 +316,7 @@ weft_status book_make(const struct book_request *request, struct book **book, st
     topology_search_free(making.search);
     free(making.places);
     free(making.place_of);
+    grouping_free(&making.grouping);
     free(making.assumed);
     if (status == WEFT_OK) {
         *book = making.book;

@@ -15,6 +15,7 @@
 #include "base/diagnostic.h"
 #include "base/text.h"
 #include "collectives/arrange/arrange.h"
+#include "collectives/arrange/grouping.h"
 
 struct book_request {
     const weft_topology *topology;

@@ -293,6 +293,37 @@ static weft_status book_agree(struct weft_comm *comm, struct diagnostic *diagnos
     return status;
 }
 
+/* ---- Groups ---- */
+
+/*
+ * Hosts, and parts of them where a graph says so. A graph's hosts are those of the ranks, or what a file has told that
+ * they are to be taken for. Where all go over a network, one host or not, each rank is a group while they are few.
+ */
+static weft_status groups_find(struct weft_comm *comm, struct diagnostic *diagnostic)
+{
+    enum { ALONE_RANKS_MAX = 16 };
+    struct comm_topology *topology = &comm->topology;
+    uint32_t ranks = comm->identity.rank_count, *hosts = NULL;
+    bool one_host = comm->local_rank_count == ranks;
+    bool memory = config_get()->transport != TRANSPORT_TCP && config_get()->transport != TRANSPORT_VERBS;
+    weft_status status = WEFT_UNSUPPORTED;
+    if (topology->graph) status = grouping_of_places(topology->graph, topology->nodes, ranks, &topology->grouping);
+    if (status == WEFT_UNSUPPORTED && (!one_host || (!memory && ranks <= ALONE_RANKS_MAX))) {
+        hosts = calloc(ranks, sizeof *hosts);
+        if (!hosts || !control_hosts(comm->control, hosts)) status = WEFT_OUT_OF_MEMORY;
+        for (uint32_t rank = 0; hosts && one_host && rank < ranks; rank++) hosts[rank] = rank;
+        if (status == WEFT_UNSUPPORTED) status = grouping_of_hosts(hosts, ranks, &topology->grouping);
+        free(hosts);
+    }
+    if (status == WEFT_UNSUPPORTED) return WEFT_OK;
+    if (status != WEFT_OK) return diagnose(diagnostic, status, "no memory for groups of ranks");
+    topology->links.groups = (struct select_groups){.count = topology->grouping.count,
+                                                    .largest = topology->grouping.largest,
+                                                    .levels = topology->grouping.layout.level_count,
+                                                    .within = memory && !one_host ? &cost_model_shm : NULL};
+    return WEFT_OK;
+}
+
 /* ---- All of it ---- */
 
 static weft_status discover(struct weft_comm *comm, struct diagnostic *diagnostic)
@@ -334,6 +365,7 @@ weft_status comm_topology_settle(struct weft_comm *comm, struct diagnostic *diag
     weft_status status = WEFT_OK;
     if (!topology->graph && !topology->in_order_why[0]) status = discover(comm, diagnostic);
     if (status == WEFT_OK && topology->graph) status = book_agree(comm, diagnostic);
+    if (status == WEFT_OK) status = groups_find(comm, diagnostic);
     if (status != WEFT_OK) report(comm, status, diagnostic);
     return status;
 }
@@ -343,15 +375,18 @@ void comm_topology_close(struct weft_comm *comm)
     graph_release(&comm->topology);
     free(comm->topology.nodes);
     book_free(comm->topology.book);
+    grouping_free(&comm->topology.grouping);
     comm->topology = (struct comm_topology){0};
 }
 
 const weft_plan_layout *comm_layout(const struct weft_comm *comm, weft_collective collective, weft_algorithm algorithm)
 {
+    if (algorithm == WEFT_ALGORITHM_HIERARCHICAL)
+        return comm->topology.grouping.numbers ? &comm->topology.grouping.layout : NULL;
     return comm->topology.book ? book_layout(comm->topology.book, collective, algorithm) : NULL;
 }
 
 const struct select_links *comm_links(const struct weft_comm *comm)
 {
-    return comm->topology.book ? &comm->topology.links : NULL;
+    return comm->topology.book || comm->topology.grouping.numbers ? &comm->topology.links : NULL;
 }

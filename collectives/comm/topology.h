@@ -31,6 +31,7 @@ struct comm_topology {
     uint32_t *nodes;               /* by rank: its GPU or host in the graph */
     uint64_t hash;                 /* of the graph */
     struct book *book;             /* NULL: plans are of ranks in order */
+    struct grouping grouping;      /* of hierarchical plans; none: consecutive ranks */
     struct select_links links;
     char source[320];       /* "file a.yaml (weft topology)" */
     char in_order_why[256]; /* why there is no graph, or no book */

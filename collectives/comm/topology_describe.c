@@ -30,10 +30,19 @@ static void entries_text(const struct book *book, struct text *text)
         }
 }
 
+static void groups_text(const struct comm_topology *topology, struct text *text)
+{
+    const struct select_groups *groups = &topology->links.groups;
+    if (groups->count)
+        text_add(text, "groups: %u of at most %u ranks, in %u level%s\n", groups->count, groups->largest,
+                 groups->levels, groups->levels == 1 ? "" : "s");
+}
+
 void comm_topology_text(const struct weft_comm *comm, struct text *text)
 {
     const struct comm_topology *topology = &comm->topology;
     const struct book *book = topology->book;
+    groups_text(topology, text);
     text_add(text, "topology: ");
     if (!topology->graph) {
         text_add(text, "none (%s)\n", topology->in_order_why);
