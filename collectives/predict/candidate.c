@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "collectives/arrange/arrange.h"
+#include "collectives/arrange/grouping.h"
 #include "collectives/predict/advice.h"
 
 /* Edges of all trees together: more take longer to simulate than anybody waits for. */
@@ -18,14 +19,14 @@ static struct candidate *candidate_add(struct advice *advice, const char *name, 
 
 /* Make the candidate's plan; a refusal is kept, only running out of memory is an error. */
 static weft_status candidate_make(const struct advice *advice, struct candidate *candidate,
-                                  const weft_plan_layout *layout)
+                                  const weft_plan_layout *layout, uint32_t channel_count)
 {
     const weft_plan_spec spec = {.size = sizeof spec,
                                  .collective = advice->request.collective,
                                  .algorithm = candidate->algorithm,
                                  .rank_count = advice->rank_count,
                                  .root = advice->request.root,
-                                 .channel_count = layout ? 0 : advice->request.channel_count,
+                                 .channel_count = channel_count,
                                  .slot_depth = advice->request.slot_depth,
                                  .layout = layout};
     candidate->refusal[0] = '\0';
@@ -64,7 +65,7 @@ static weft_status candidate_thin(const struct advice *advice, struct candidate 
         struct arrangement fewer;
         if (!arrangement_fewer(found, per_root, kept, &fewer)) return WEFT_OUT_OF_MEMORY;
         candidate->kept = kept;
-        weft_status status = candidate_make(advice, candidate, &fewer.layout);
+        weft_status status = candidate_make(advice, candidate, &fewer.layout, 0);
         arrangement_free(&fewer);
         if (status != WEFT_OK) return status;
     }
@@ -92,7 +93,7 @@ static weft_status found_candidate(struct advice *advice, enum arrangement_kind 
                  "not priced: %u trees over %u ranks take too long to simulate", found.layout.tree_count,
                  advice->rank_count);
     } else {
-        status = candidate_make(advice, candidate, &found.layout);
+        status = candidate_make(advice, candidate, &found.layout, 0);
         if (status == WEFT_OK && !candidate->plan) status = candidate_thin(advice, candidate, kind, &found);
     }
     arrangement_free(&found);
@@ -104,6 +105,24 @@ static weft_status found_candidates(struct advice *advice)
     weft_status status = WEFT_OK;
     for (int kind = 0; kind < ARRANGEMENT_KIND_COUNT && status == WEFT_OK; kind++)
         status = found_candidate(advice, (enum arrangement_kind)kind);
+    return status;
+}
+
+/* By hosts and parts of them, or where a topology has none, by ranks in order: an all-reduce in either of two ways. */
+static weft_status hierarchical_candidates(struct advice *advice)
+{
+    struct grouping grouping = {0};
+    bool two = advice->request.collective == WEFT_ALL_REDUCE;
+    weft_status status = grouping_of_places(advice->topology, advice->endpoints, advice->rank_count, &grouping);
+    if (status == WEFT_UNSUPPORTED) status = WEFT_OK;
+    for (uint32_t channels = 1; channels <= 1u + two && status == WEFT_OK; channels++) {
+        const char *name = grouping.numbers ? "hierarchical by hosts" : "hierarchical in rank order";
+        if (two && channels == 1) name = "hierarchical through one rank of each group";
+        if (two && channels == 2) name = "hierarchical by a share of every rank";
+        struct candidate *candidate = candidate_add(advice, name, WEFT_ALGORITHM_HIERARCHICAL);
+        status = candidate_make(advice, candidate, grouping.numbers ? &grouping.layout : NULL, channels);
+    }
+    grouping_free(&grouping);
     return status;
 }
 
@@ -132,6 +151,10 @@ weft_status advice_candidates(struct advice *advice, struct diagnostic *diagnost
         weft_algorithm algorithm = (weft_algorithm)i;
         const struct plan_generator *generator = plan_generator_find(advice->request.collective, algorithm);
         if (!wants(advice, algorithm) || !generator || generator->layout == LAYOUT_NEEDED) continue;
+        if (algorithm == WEFT_ALGORITHM_HIERARCHICAL) {
+            status = hierarchical_candidates(advice);
+            continue;
+        }
         static const char *const names[] = {
             [WEFT_ALGORITHM_RING] = "ring in rank order",
             [WEFT_ALGORITHM_TREE] = "double binary tree in rank order",
@@ -143,7 +166,7 @@ weft_status advice_candidates(struct advice *advice, struct diagnostic *diagnost
             snprintf(candidate->refusal, sizeof candidate->refusal, "no plan: it is for at most %u ranks",
                      generator->rank_limit);
         else
-            status = candidate_make(advice, candidate, NULL);
+            status = candidate_make(advice, candidate, NULL, advice->request.channel_count);
     }
     if (status == WEFT_OK && advice->search) status = found_candidates(advice);
     if (status != WEFT_OK) return diagnose(diagnostic, status, "no memory for plans");
