@@ -115,9 +115,29 @@ struct part {
     double messages, steps, passes;
 };
 
-static double part_price(const struct cost_model *model, const struct part *part, double bytes)
+/* @p link_ns: what the busiest link takes for each byte between groups; the slower of that and a rank's passes counts.
+ */
+static double parts_price(const struct cost_model *inner, const struct part *within, const struct cost_model *model,
+                          const struct part *between, double bytes, double link_ns)
 {
-    return part->messages * model->message_ns + part->steps * model->step_ns + part->passes * bytes * model->byte_ns;
+    double pass_ns = between->passes * model->byte_ns;
+    return within->messages * inner->message_ns + within->steps * inner->step_ns +
+           within->passes * inner->byte_ns * bytes + between->messages * model->message_ns +
+           between->steps * model->step_ns + (pass_ns > link_ns ? pass_ns : link_ns) * bytes;
+}
+
+/*
+ * By the plan's own rate, which of an all-reduce is that of shares; of many ranks only rings are rated, which take no
+ * less between groups than shares do. Through leaders each group's bytes go to all others.
+ */
+static double link_ns(const struct select_request *request, const struct select_groups *groups, bool shares)
+{
+    if (!request->links) return 0;
+    const double *rated = request->links->byte_ns[request->collective];
+    double own = rated[WEFT_ALGORITHM_HIERARCHICAL], ring = rated[WEFT_ALGORITHM_RING];
+    if (shares) return own > 0 ? own : ring;
+    if (request->collective == WEFT_ALL_REDUCE) return (own > 0 ? own : ring) * groups->count / 2;
+    return own > 0 ? own : ring * (groups->count - 1);
 }
 
 static struct select_groups groups_of(const struct select_request *request)
@@ -146,7 +166,8 @@ static void leader_parts(const struct select_groups *groups, weft_collective col
     double others = groups->count - 1, mates = groups->largest - 1, levels = groups->levels ? groups->levels : 1;
     double ways = collective == WEFT_ALL_REDUCE || collective == WEFT_BARRIER ? 2 : 1;
     double passes = collective == WEFT_BARRIER ? 0 : 1;
-    *within = (struct part){mates > 0 ? ways * levels : 0, ways * (mates + 1), passes * ways * (mates + 1)};
+    /* A tree's step, the measure of a step, has to do with three messages; combining reads a source once. */
+    *within = (struct part){mates > 0 ? ways * levels : 0, ways * (mates / 3 + 1), passes * (ways * mates / 2 + 1)};
     *between = (struct part){others > 0, ways * others, passes * ways * others};
 }
 
@@ -156,19 +177,13 @@ static double hierarchical_price(const struct cost_model *model, const struct se
     struct select_groups groups = groups_of(request);
     const struct cost_model *inner = groups.within ? groups.within : model;
     struct part within, between;
-    double bytes = (double)request->bytes, ranks = request->rank_count, prices[2];
-    const weft_algorithm algorithm = WEFT_ALGORITHM_HIERARCHICAL;
+    double ranks = request->rank_count, bytes = (double)request->bytes, prices[2];
     bool reduces_all = request->collective == WEFT_ALL_REDUCE;
     bool blocks = request->collective == WEFT_ALL_GATHER || request->collective == WEFT_REDUCE_SCATTER;
     leader_parts(&groups, request->collective, &within, &between);
-    prices[0] = part_price(inner, &within, bytes) + part_price(model, &between, bytes);
+    prices[0] = parts_price(inner, &within, model, &between, bytes, link_ns(request, &groups, false));
     shares_parts(&groups, ranks, reduces_all, &within, &between);
-    double far = between.passes * model->byte_ns * bytes, link = 0;
-    if (request->links) { /* of many ranks only rings are rated, which take no less between hosts */
-        const double *rated = request->links->byte_ns[request->collective];
-        link = bytes * (rated[algorithm] > 0 ? rated[algorithm] : rated[WEFT_ALGORITHM_RING]);
-    }
-    prices[1] = part_price(inner, &within, bytes) + part_price(model, &between, bytes) + (link > far ? link - far : 0);
+    prices[1] = parts_price(inner, &within, model, &between, bytes, link_ns(request, &groups, true));
     bool shares = blocks || (reduces_all && (*units ? *units > 1 : prices[1] < prices[0]));
     if (!*units) *units = reduces_all && shares ? 2 : 1;
     return inner->message_ns + prices[shares];

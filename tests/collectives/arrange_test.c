@@ -213,6 +213,60 @@ static void books_are_equal_and_come_out_as_they_went_in(void **state)
     machine_close(&machine);
 }
 
+static void check_groups(const struct grouping *grouping, uint32_t rank_count, uint32_t count, uint32_t largest,
+                         uint32_t levels)
+{
+    assert_int_equal(grouping->count, count);
+    assert_int_equal(grouping->largest, largest);
+    assert_int_equal(grouping->layout.level_count, levels);
+    const weft_plan_spec spec = {.size = sizeof spec,
+                                 .collective = WEFT_ALL_REDUCE,
+                                 .algorithm = WEFT_ALGORITHM_HIERARCHICAL,
+                                 .rank_count = rank_count,
+                                 .channel_count = 2,
+                                 .layout = &grouping->layout};
+    weft_plan *plan;
+    assert_int_equal(weft_plan_create(&spec, &plan), WEFT_OK);
+    weft_plan_destroy(plan);
+}
+
+static void groups_are_hosts_and_what_is_in_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint32_t per_host, count, largest, levels;        /* no levels: no groups */
+    } machines[] = {{"dgx_h100_rails.yaml", 1, 32, 8, 2}, /* packages in hosts */
+                    {"dgx_a100.yaml", 1, 2, 4, 1},        /* of one host its packages */
+                    {"fat_tree.yaml", 1, 64, 1, 1},
+                    {"fat_tree.yaml", 3, 64, 3, 1}};
+    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
+        struct machine machine = machine_open(machines[i].name, machines[i].per_host, false);
+        struct grouping grouping;
+        assert_int_equal(grouping_of_places(machine.topology, machine.nodes, machine.rank_count, &grouping), WEFT_OK);
+        check_groups(&grouping, machine.rank_count, machines[i].count, machines[i].largest, machines[i].levels);
+        grouping_free(&grouping);
+        machine_close(&machine);
+    }
+}
+
+static void groups_of_hosts_are_refused_where_they_tell_nothing_or_are_too_many(void **state)
+{
+    (void)state;
+    uint32_t hosts[300] = {0};
+    struct grouping grouping;
+    assert_int_equal(grouping_of_hosts(hosts, 4, &grouping), WEFT_UNSUPPORTED);
+    hosts[2] = 2;
+    assert_int_equal(grouping_of_hosts(hosts, 4, &grouping), WEFT_OK);
+    check_groups(&grouping, 4, 2, 3, 1);
+    grouping_free(&grouping);
+    for (uint32_t rank = 0; rank < 300; rank++) hosts[rank] = rank;
+    assert_int_equal(grouping_of_hosts(hosts, 255, &grouping), WEFT_OK);
+    check_groups(&grouping, 255, 255, 1, 1);
+    grouping_free(&grouping);
+    assert_int_equal(grouping_of_hosts(hosts, 256, &grouping), WEFT_UNSUPPORTED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +275,8 @@ int main(void)
         cmocka_unit_test(a_dgx1v_gets_its_rings),
         cmocka_unit_test(ranks_in_an_odd_order_get_their_hosts_together),
         cmocka_unit_test(ranks_that_are_all_alike_stay_in_order),
+        cmocka_unit_test(groups_are_hosts_and_what_is_in_them),
+        cmocka_unit_test(groups_of_hosts_are_refused_where_they_tell_nothing_or_are_too_many),
         cmocka_unit_test(books_are_equal_and_come_out_as_they_went_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
