@@ -11,7 +11,7 @@
 #include "collectives/arrange/book.h"
 
 #define BOOK_MAGIC UINT32_C(0x6b6f6f62) /* "book" */
-enum { BOOK_VERSION = 1 };
+enum { BOOK_VERSION = 2 };
 
 struct writer {
     uint8_t *bytes;
