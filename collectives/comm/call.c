@@ -100,16 +100,28 @@ static bool memo_serves(const struct call_memo *memo, const struct collective_ca
            signature->op == (uint8_t)call->op && memo->wanted == wanted && memo->canonical == canonical;
 }
 
-/* What is to be done for a call, from the memos where they have it. */
-static weft_status call_settle(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
-                               struct call_memo **settled)
+/* What the executor needs to know, but for the check and the buffers. */
+static struct operation_call call_of(const struct weft_comm *comm, const struct collective_call *call,
+                                     const struct select_choice *choice)
 {
-    weft_algorithm wanted = options->algorithm;
-    bool canonical = (options->canonical || comm->canonical) && shape_of(call->collective)->combines;
-    uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
-    struct call_memo *memo = &comm->memos[key >> 32 & (CALL_MEMOS - 1)];
-    *settled = memo;
-    if (memo_serves(memo, call, wanted, canonical)) return WEFT_OK;
+    return (struct operation_call){
+        .count = call->count,
+        .dtype = call->dtype,
+        .op = call->op,
+        .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
+        .slice_bytes = choice->slice_bytes,
+        /*
+         * In a collective who only sends is done when all has left: whoever comes across it in another operation
+         * tells everybody. Exchanges never would, for they look into no slot; and of a message only two ranks know, so
+         * both have to be there still.
+         */
+        .acknowledged = shape_of(call->collective)->rooted && (comm->exchanges || call->collective == WEFT_SEND_RECV),
+    };
+}
+
+static weft_status memo_make(struct weft_comm *comm, const struct collective_call *call, weft_algorithm wanted,
+                             bool canonical, struct call_memo *memo)
+{
     weft_algorithm forced = wanted != WEFT_ALGORITHM_AUTO ? wanted : comm_preferred(comm, call->collective);
     const struct select_request request = {
         .collective = call->collective,
@@ -137,7 +149,46 @@ static weft_status call_settle(struct weft_comm *comm, const struct collective_c
         .algorithm = (uint8_t)forced,
     };
     memo->hash = signature_hash(&memo->signature);
+    memo->operation = call_of(comm, call, &choice);
+    memo->is_quick = quick_serves(comm, memo);
+    memo->is_rooted = shape_of(call->collective)->rooted && call->collective != WEFT_SEND_RECV;
+    memo->payload_bytes = request.bytes;
     return WEFT_OK;
+}
+
+/* Do the buffers fit? Known without looking where they are those of the last call of the kind. */
+static weft_status memo_check_buffers(const struct weft_comm *comm, const struct collective_call *call,
+                                      struct call_memo *memo)
+{
+    struct operation_call *operation = &memo->operation;
+    if (memo->checked && operation->send == call->send && operation->recv == call->recv) return WEFT_OK;
+    bool in_place;
+    weft_status status = call_check_buffers(comm, call, &in_place);
+    memo->checked = status == WEFT_OK && call->collective != WEFT_ALL_TO_ALLV;
+    if (status != WEFT_OK) return status;
+    const struct shape *shape = shape_of(call->collective);
+    operation->send = call->send;
+    operation->recv = call->recv;
+    /* What is only copied is the same again where it came from. */
+    operation->overwrites = in_place && (shape->combines || shape->blocks == BLOCKS_PER_PAIR);
+    return WEFT_OK;
+}
+
+/* What is to be done for a call, from the memos where they have it. */
+static weft_status call_settle(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
+                               struct call_memo **settled)
+{
+    weft_algorithm wanted = options->algorithm;
+    bool canonical = (options->canonical || comm->canonical) && shape_of(call->collective)->combines;
+    uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
+    struct call_memo *memo = &comm->memos[key >> 32 & (CALL_MEMOS - 1)];
+    *settled = memo;
+    if (!memo_serves(memo, call, wanted, canonical)) {
+        weft_status status = memo_make(comm, call, wanted, canonical, memo);
+        if (status != WEFT_OK) return status;
+    }
+    memo->operation.scale = options->scale;
+    return memo_check_buffers(comm, call, memo);
 }
 
 /*
@@ -156,6 +207,7 @@ static weft_status call_sign(struct weft_comm *comm, const struct collective_cal
         signature->root = call->receives ? call->root : call->peer;
     else
         signature->sequence = sequence = ++comm->sequence;
+    if (memo->is_rooted) atomic_store_explicit(&comm->rooted_sequence, sequence, memory_order_relaxed);
     *check = (uint32_t)fields_hash((const uint64_t[]){memo->hash, sequence}, 2);
     return WEFT_OK;
 }
@@ -168,35 +220,9 @@ static uint64_t call_payload_bytes(const struct weft_comm *comm, const struct co
     return elements * weft_dtype_size(call->dtype);
 }
 
-/* What the executor needs to know, but for the check. */
-static struct operation_call call_of(const struct weft_comm *comm, const struct collective_call *call,
-                                     const weft_call *options, bool in_place, const struct call_memo *memo)
-{
-    const struct shape *shape = shape_of(call->collective);
-    return (struct operation_call){
-        .send = call->send,
-        .recv = call->recv,
-        .count = call->count,
-        .dtype = call->dtype,
-        .op = call->op,
-        .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
-        .scale = options->scale,
-        .slice_bytes = memo->choice.slice_bytes,
-        /* What is only copied is the same again where it came from. */
-        .overwrites = in_place && (shape->combines || shape->blocks == BLOCKS_PER_PAIR),
-        /*
-         * In a collective who only sends is done when all has left: whoever comes across it in another operation
-         * tells everybody. Rounds never would, for they look into no slot; and of a message only two ranks know, so
-         * both have to be there still.
-         */
-        .acknowledged = shape->rooted && (comm->exchanges || call->collective == WEFT_SEND_RECV),
-    };
-}
-
 /* From a request that has been reserved. */
 static struct weft_request *request_make(struct weft_comm *comm, const struct collective_call *call,
-                                         const struct call_memo *memo, const struct operation_call *operation,
-                                         uint64_t deadline_ns)
+                                         const struct call_memo *memo, uint64_t deadline_ns)
 {
     struct weft_request *request = request_take(comm);
     request->choice = memo->choice;
@@ -204,7 +230,7 @@ static struct weft_request *request_make(struct weft_comm *comm, const struct co
     request->peer = call->peer;
     request->receives = call->receives;
     request->blocks = call->blocks;
-    request->call = *operation;
+    request->call = memo->operation;
     if (call->collective == WEFT_ALL_TO_ALLV) request->call.blocks = &request->blocks;
     request->payload_bytes = call_payload_bytes(comm, call);
     call_extent(comm, call, &request->send_bytes, &request->recv_bytes);
@@ -215,10 +241,22 @@ static struct weft_request *request_make(struct weft_comm *comm, const struct co
 
 static weft_status options_check(const struct collective_call *call, const weft_call *options)
 {
+    if (weft_dtype_size(call->dtype) == 0) return WEFT_INVALID_ARGUMENT;
     if (options->size != sizeof *options || (unsigned)options->algorithm >= WEFT_ALGORITHM_COUNT)
         return WEFT_INVALID_ARGUMENT;
     if (call->op == WEFT_PREMUL_SUM && !scale_fits(call->dtype, options->scale)) return WEFT_INVALID_ARGUMENT;
     return WEFT_OK;
+}
+
+/* Of a communicator that has failed; arguments that are wrong are so all the same. */
+static weft_status failure_of(const struct weft_comm *comm, const struct collective_call *call)
+{
+    bool in_place;
+    weft_status status = call_check_buffers(comm, call, &in_place);
+    if (status != WEFT_OK) return status;
+    weft_failure failure = {.size = sizeof failure};
+    control_failure(comm->control, &failure);
+    return failure.status;
 }
 
 weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
@@ -226,28 +264,21 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
 {
     static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
     if (!options) options = &defaults;
-    bool in_place;
-    weft_status status = call_check_buffers(comm, call, &in_place);
-    if (status == WEFT_OK) status = options_check(call, options);
+    weft_status status = options_check(call, options);
     if (status == WEFT_OK && comm->grouping && out) status = WEFT_INVALID_ARGUMENT; /* the group has the request */
     if (status != WEFT_OK) return status;
-    if (control_failed(comm->control)) {
-        weft_failure failure = {.size = sizeof failure};
-        control_failure(comm->control, &failure);
-        return failure.status;
-    }
+    if (control_failed(comm->control)) return failure_of(comm, call);
     struct call_memo *memo;
     status = call_settle(comm, call, options, &memo);
     if (status != WEFT_OK) return status;
-    struct operation_call operation = call_of(comm, call, options, in_place, memo);
     struct signature signature;
     if (!request_reserve(comm)) return WEFT_OUT_OF_MEMORY; /* before a number is taken, which the others count too */
-    status = call_sign(comm, call, memo, &signature, &operation.check);
+    status = call_sign(comm, call, memo, &signature, &memo->operation.check);
     if (status != WEFT_OK) return status;
     struct operation *begun = NULL;
-    if (!out && quick_serves(comm, memo) && quick_run(comm, memo, &signature, &operation, &begun)) return WEFT_OK;
+    if (!out && memo->is_quick && quick_is_free(comm) && quick_run(comm, memo, &signature, &begun)) return WEFT_OK;
     uint64_t deadline_ns = options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
-    struct weft_request *request = request_make(comm, call, memo, &operation, deadline_ns);
+    struct weft_request *request = request_make(comm, call, memo, deadline_ns);
     request->signature = signature;
     request->operation = begun;
     if (comm->grouping) {

@@ -42,6 +42,11 @@ struct call_memo {
     uint64_t hash;              /* of the signature */
     struct select_choice choice;
     struct binding *binding; /* quick.c's: NULL until it is needed */
+    bool is_rooted;
+    bool checked;  /* the buffers of `operation` are known to fit */
+    bool is_quick; /* quick.c can run it, when nothing else is under way */
+    uint64_t payload_bytes;
+    struct operation_call operation; /* of the last such call; check and scale are a call's own */
 };
 
 struct weft_request {
@@ -116,8 +121,9 @@ struct weft_comm {
     bool exchanges;        /* of small messages and of loans: see collectives/exec/exchange.h */
     uint32_t pair_channel; /* the engine's, for messages between two ranks */
     /* The poster's. */
-    uint64_t sequence;
-    uint64_t *pair_sequences; /* messages so far: to each rank, then from each; NULL until the first */
+    uint64_t sequence;                /* of the last collective */
+    _Atomic uint64_t rooted_sequence; /* of the last with a root: relaxed, a hint for the engine's thread */
+    uint64_t *pair_sequences;         /* messages so far: to each rank, then from each; NULL until the first */
     struct call_memo memos[CALL_MEMOS];
     bool grouping; /* calls are kept until weft_group_end() */
     struct weft_request *group_first, *group_last;
@@ -207,9 +213,13 @@ bool request_is_lent(struct weft_comm *comm, struct weft_request *request, uint6
 
 /* quick.c */
 bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo);
-/* Run the call to its end. False: it came to none; *begun is its operation as far as it came, or NULL. */
+static inline bool quick_is_free(const struct weft_comm *comm)
+{
+    return !comm->active_first && !comm->grouping;
+}
+/* Run the memo's operation to its end. False: it came to none; *begun is the operation as far as it came, or NULL. */
 bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
-               const struct operation_call *call, struct operation **begun);
+               struct operation **begun);
 
 /* thread.c */
 weft_status progress_thread_start(struct weft_comm *comm);

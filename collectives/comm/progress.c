@@ -9,8 +9,8 @@
 /* Without progress for so long, ranks compare what they have called. */
 #define STALL_NS (100 * NS_PER_MS)
 /*
- * Who only sends is through before anybody has looked at what it sent. So what turns out not to be this operation's may
- * be left from one of so many before it, in which every rank believed that it only had to send.
+ * Who only sends is through before anybody has looked at what it sent. So what turns out not to be this operation's, or
+ * what nobody takes, may be left from one of so many before it, in which every rank believed that it only had to send.
  */
 #define DISAGREED_BEFORE 64u
 /* So long the control thread has to say why a connection broke, before the broken connection itself is the failure. */
@@ -107,9 +107,11 @@ void progress_adopt(struct weft_comm *comm, struct weft_request *request)
 }
 
 /* Compare what ranks have called, the oldest first: whatever ranks disagreed on first is what they are told of. */
-static void request_compare(struct weft_comm *comm, uint64_t sequence, weft_status status)
+static void request_compare(struct weft_comm *comm, uint64_t sequence)
 {
-    uint64_t before = status != WEFT_MISMATCH ? 0 : sequence > DISAGREED_BEFORE ? DISAGREED_BEFORE : sequence - 1;
+    uint64_t rooted_last = atomic_load_explicit(&comm->rooted_sequence, memory_order_relaxed);
+    bool rooted = rooted_last > 0 && rooted_last + DISAGREED_BEFORE > sequence;
+    uint64_t before = !rooted ? 0 : sequence > DISAGREED_BEFORE ? DISAGREED_BEFORE : sequence - 1;
     for (uint64_t compared = sequence - before; compared <= sequence; compared++)
         control_stalled(comm->control, compared);
 }
@@ -121,7 +123,7 @@ static void request_broken(struct weft_comm *comm, struct weft_request *request,
     bool pair = request->signature.collective == WEFT_SEND_RECV;
     if (request->broken_since_ns == 0) {
         request->broken_since_ns = now_ns;
-        if (!pair) request_compare(comm, request->signature.sequence, status);
+        if (!pair) request_compare(comm, request->signature.sequence);
     }
     if (now_ns - request->broken_since_ns < VERDICT_NS && !(pair && status == WEFT_MISMATCH)) return;
     char message[256];
@@ -217,7 +219,7 @@ static void active_stalled(struct weft_comm *comm, uint64_t now_ns)
     while (numbered && numbered->signature.sequence == 0) numbered = numbered->next;
     if (numbered && now_ns - comm->moved_ns >= STALL_NS && now_ns - comm->compared_ns >= STALL_NS) {
         comm->compared_ns = now_ns;
-        control_stalled(comm->control, numbered->signature.sequence);
+        request_compare(comm, numbered->signature.sequence);
     }
     if (now_ns >= first->deadline_ns && first->broken_since_ns == 0) request_late(comm, first);
 }

@@ -19,7 +19,7 @@ bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo)
 {
     return comm->exchanges && memo->choice.algorithm == WEFT_ALGORITHM_DIRECT &&
            memo->signature.collective != WEFT_SEND_RECV && memo->signature.collective != WEFT_ALL_TO_ALLV &&
-           !comm->progress.running && !comm->active_first && !comm->grouping;
+           !comm->progress.running;
 }
 
 /* The counters have one writer, the engine's thread, so adding needs no locked instruction. */
@@ -31,15 +31,19 @@ static void count_operation(struct weft_comm *comm, uint64_t bytes)
     atomic_store_explicit(&comm->payload_bytes, payload_bytes + bytes, memory_order_relaxed);
 }
 
+static weft_status binding_find(struct weft_comm *comm, struct call_memo *memo)
+{
+    const struct plan_key key = {memo->choice.algorithm, memo->choice.channel_units, memo->signature.root, memo->peer,
+                                 memo->choice.canonical};
+    return comm_plan(comm, (weft_collective)memo->signature.collective, &key, &memo->binding);
+}
+
 bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
-               const struct operation_call *call, struct operation **begun)
+               struct operation **begun)
 {
     struct operation *operation;
-    const struct plan_key key = {memo->choice.algorithm, memo->choice.channel_units, signature->root, memo->peer,
-                                 memo->choice.canonical};
-    if (!memo->binding && comm_plan(comm, (weft_collective)signature->collective, &key, &memo->binding) != WEFT_OK)
-        return false;
-    if (operation_start(comm->engine, memo->binding, call, &operation) != WEFT_OK) return false;
+    if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
+    if (operation_start(comm->engine, memo->binding, &memo->operation, &operation) != WEFT_OK) return false;
     control_post(comm->control, signature);
     /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
     const uint32_t most = comm->spin_ns > 0 ? LOOKS : 1;
@@ -55,6 +59,6 @@ bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct sign
         return false;
     }
     operation_free(operation);
-    count_operation(comm, call->count * weft_dtype_size(call->dtype));
+    count_operation(comm, memo->payload_bytes);
     return true;
 }

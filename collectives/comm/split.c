@@ -108,7 +108,8 @@ weft_status weft_comm_split(weft_comm *comm, int32_t colour, int32_t key, weft_c
     if (status != WEFT_OK) goto free_all;
     struct part part = part_find(wishes, rank_count, rank);
     status = offers_exchange(comm, colour != WEFT_COLOUR_NONE && part.first == rank, offers);
-    if (status == WEFT_OK && colour != WEFT_COLOUR_NONE) status = part_join(comm, &part, wishes, &offers[part.first], &made);
+    if (status == WEFT_OK && colour != WEFT_COLOUR_NONE)
+        status = part_join(comm, &part, wishes, &offers[part.first], &made);
     if (status == WEFT_OK) *part_comm = made;
 
 free_all:

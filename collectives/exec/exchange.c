@@ -6,13 +6,17 @@
 #include "collectives/exec/exec_internal.h"
 #include "collectives/plan/shape.h"
 
-/* What a cell carries in the first round of a loan. */
+/* From so many bytes on a message that the receiver can load from where it is stays there. Measured: below, waiting
+ * for the receiver to be done costs more than the copy. */
+#define REFERENCE_BYTES 1024u
+
+/* What a cell carries of a loan. */
 struct offer {
     struct loan input, output;
     double scale;
     uint64_t flags; /* enum offer_flags */
 };
-_Static_assert(sizeof(struct offer) <= EXCHANGE_BESIDE_BYTES, "an offer comes with its flag");
+_Static_assert(sizeof(struct offer) <= CELL_BESIDE_BYTES, "an offer comes with its flag");
 
 /* The block of which @p from has the contents, and @p to is to get them; there may be no such block. */
 static uint32_t block_between(const struct weft_plan *plan, uint32_t from, uint32_t to)
@@ -30,6 +34,11 @@ static bool message_between(const struct weft_plan *plan, uint32_t from, uint32_
            plan_has_output(plan, to, block);
 }
 
+static rank_set rank_bit(uint32_t rank)
+{
+    return (rank_set)1 << rank;
+}
+
 bool exchange_runs(const struct engine *engine, const struct weft_plan *plan)
 {
     return engine->config.exchanges && plan->rank_count > 1 && !plan->programs &&
@@ -39,7 +48,9 @@ bool exchange_runs(const struct engine *engine, const struct weft_plan *plan)
 weft_status exchange_bind(struct engine *engine, const struct weft_plan *plan, struct exchange_binding *binding)
 {
     uint32_t rank = engine->config.rank;
+    bool meets = shape_of(plan->collective)->blocks == BLOCKS_NONE; /* there is nothing but the flags */
     binding->combines = shape_of(plan->collective)->combines;
+    binding->peers = binding->receivers = binding->senders = 0;
     for (uint32_t peer = 0; peer < plan->rank_count; peer++) {
         struct peer *connected;
         weft_status status = peer == rank ? WEFT_OK : peer_get(engine, peer, &connected);
@@ -47,112 +58,115 @@ weft_status exchange_bind(struct engine *engine, const struct weft_plan *plan, s
         bool sends = message_between(plan, rank, peer), receives = message_between(plan, peer, rank);
         binding->send_places[peer] = sends ? plan_input_place(plan, block_between(plan, rank, peer)) : PLAN_NONE;
         binding->recv_places[peer] = receives ? plan_output_place(plan, block_between(plan, peer, rank)) : PLAN_NONE;
+        if (peer == rank) continue;
+        binding->peers |= rank_bit(peer);
+        if (sends || meets) binding->receivers |= rank_bit(peer);
+        if (receives || meets) binding->senders |= rank_bit(peer);
     }
     return WEFT_OK;
 }
 
 /* ---- Cells ---- */
 
-/* The cell of the round under way, in a region granted for it. */
-static struct exchange_cell *cell_at(const struct peer *peer, uint8_t *region)
-{
-    uint32_t round = peer->engine->exchange.round;
-    uint64_t offset = slots_bytes(&peer->engine->config) + round % EXCHANGE_CELLS * sizeof(struct exchange_cell);
-    return (struct exchange_cell *)(void *)(region + offset);
-}
-
-static struct exchange_cell *cell_to(const struct peer *peer)
-{
-    return cell_at(peer, peer->mapped);
-}
-
-static struct exchange_cell *cell_from(const struct peer *peer)
-{
-    return cell_at(peer, peer->connection->granted);
-}
-
-/* The flag by which a cell of this operation's round is known. Who has given up says so with `left`. */
-static uint64_t flag_of(const struct operation *operation, bool left)
-{
-    uint32_t check = operation->call.check;
-    return (uint64_t)operation->binding->engine->exchange.round << 32 | (left ? ~check : check);
-}
-
-/* Release: pairs with cell_arrived() in the peer, which reads the rest of the cell after it. */
-static void cell_send(struct exchange_cell *cell, uint64_t flag)
-{
-    atomic_store_explicit(&cell->flag, flag, memory_order_release);
-}
-
-/* WEFT_OK: the peer's cell has come. WEFT_IN_PROGRESS: not yet, or the peer has left the operation. */
-static weft_status cell_arrived(const struct operation *operation, const struct peer *peer)
-{
-    uint32_t round = peer->engine->exchange.round;
-    /* Acquire: pairs with cell_send(). */
-    uint64_t flag = atomic_load_explicit(&cell_from(peer)->flag, memory_order_acquire);
-    if (flag == flag_of(operation, false)) return WEFT_OK;
-    uint32_t number = (uint32_t)(flag >> 32);
-    if (number == round && flag != flag_of(operation, true)) return WEFT_MISMATCH;
-    bool old = round <= EXCHANGE_CELLS ? flag == 0 : number == round - EXCHANGE_CELLS;
-    if (!old && number != round) return WEFT_PROTOCOL_ERROR;
-    return peer->state == PEER_FAILED ? peer->failure : WEFT_IN_PROGRESS;
-}
-
-/* The peers' cells are stored: wake who sleeps, after all of them. */
-static void round_wake(const struct engine *engine)
-{
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next)
-        if (peer->state == PEER_CONNECTED) connection_wake(peer->connection);
-}
-
-static void round_send(const struct operation *operation, bool left)
-{
-    const struct engine *engine = operation->binding->engine;
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next)
-        if (peer->state == PEER_CONNECTED) cell_send(cell_to(peer), flag_of(operation, left));
-    round_wake(engine);
-}
-
-/* Has a cell of every peer come? */
-static bool round_complete(struct operation *operation)
-{
-    const struct engine *engine = operation->binding->engine;
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
-        weft_status status = cell_arrived(operation, peer);
-        if (status == WEFT_OK) continue;
-        uint32_t step = operation->phase == PHASE_RETURNING ? 2 : 1;
-        if (status == WEFT_IN_PROGRESS)
-            operation->stall = (struct operation_stall){0, step, peer->rank, false};
-        else
-            operation_break_at(operation, 0, step, peer->rank, status);
-        return false;
-    }
-    return true;
-}
-
-/* All peers have to be there before the first cell is stored: a cell is a round's of all. */
-static bool all_connected(struct operation *operation)
-{
-    const struct engine *engine = operation->binding->engine;
-    if (engine->connected_count == engine->config.rank_count - 1) return true;
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
-        if (peer->state == PEER_CONNECTED) continue;
-        if (peer->state == PEER_FAILED)
-            operation_break_at(operation, 0, 0, peer->rank, peer->failure);
-        else
-            operation->stall = (struct operation_stall){0, 0, peer->rank, true};
-        return false;
-    }
-    return true;
-}
-
-/* ---- Small messages: one round ---- */
-
 static bool is_small(const struct operation *operation)
 {
     const struct operation_call *call = &operation->call;
-    return !call->blocks && call->op != WEFT_PREMUL_SUM && call->count <= EXCHANGE_BYTES / operation->element_bytes;
+    return !call->blocks && call->op != WEFT_PREMUL_SUM && call->count <= EXCHANGE_BYTES &&
+           call->count * operation->element_bytes <= EXCHANGE_BYTES;
 }
+
+/* Whom the operation sends cells to. */
+static rank_set receivers_of(const struct operation *operation)
+{
+    const struct exchange_binding *binding = &operation->binding->exchange;
+    return operation->is_small ? binding->receivers : binding->peers;
+}
+
+/* What was stored for the peers is seen by those who sleep, after all of it is stored. */
+static void peers_wake(const struct engine *engine, rank_set peers)
+{
+    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next)
+        if (peers & peer->bit && peer->state == PEER_CONNECTED) connection_wake(peer->connection);
+}
+
+/* Take the awaited cells that have come. True: none is awaited any more. */
+static bool cells_take(struct operation *operation, bool *moved)
+{
+    struct engine *engine = operation->binding->engine;
+    struct exchange *exchange = &engine->exchange;
+    for (struct peer *peer = engine->first_peer; peer && exchange->awaited; peer = peer->next) {
+        if (!(exchange->awaited & peer->bit)) continue;
+        uint64_t reference;
+        weft_status status = cell_come(&peer->lanes, operation->call.check, &reference);
+        if (status == WEFT_IN_PROGRESS && peer->state == PEER_FAILED) status = peer->failure;
+        if (status == WEFT_IN_PROGRESS) {
+            operation->stall = (struct operation_stall){0, 1, peer->rank, false};
+        } else if (status != WEFT_OK) {
+            operation_break_at(operation, 0, 1, peer->rank, status);
+            return false;
+        } else {
+            /* The peer is through with all that went before this operation. */
+            uint32_t sent_here = receivers_of(operation) & peer->bit ? 1 : 0;
+            lane_note_taken(&peer->lanes, peer->lanes.sent - sent_here);
+            if (reference) exchange->referring |= peer->bit;
+            exchange->awaited &= ~peer->bit;
+            *moved = true;
+        }
+    }
+    return !exchange->awaited;
+}
+
+/* This rank is done with what the peers have sent, and lent. */
+static void say_taken(struct engine *engine, rank_set peers)
+{
+    if (!peers) return;
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
+        if (peers & peer->bit && peer->state == PEER_CONNECTED) lane_say(&peer->lanes);
+    peers_wake(engine, peers);
+}
+
+/* Are all peers done with what was lent to them? */
+static bool loans_returned(struct operation *operation)
+{
+    struct engine *engine = operation->binding->engine;
+    struct exchange *exchange = &engine->exchange;
+    for (struct peer *peer = engine->first_peer; peer && exchange->borrowing; peer = peer->next) {
+        if (!(exchange->borrowing & peer->bit)) continue;
+        if (lane_is_taken(&peer->lanes)) {
+            exchange->borrowing &= ~peer->bit;
+        } else if (peer->state == PEER_FAILED) {
+            operation_break_at(operation, 0, 2, peer->rank, peer->failure);
+            return false;
+        } else {
+            operation->stall = (struct operation_stall){0, 2, peer->rank, false};
+        }
+    }
+    return !exchange->borrowing;
+}
+
+/* A peer that is not there, or is to get a cell and has no room for one; or NULL. */
+static struct peer *unready_find(const struct engine *engine, rank_set receivers)
+{
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        if (peer->state != PEER_CONNECTED) return peer;
+        if (receivers & peer->bit && !lane_has_room(&peer->lanes)) return peer;
+    }
+    return NULL;
+}
+
+/* A message goes to all or to none. */
+static bool all_ready(struct operation *operation, rank_set receivers)
+{
+    const struct peer *peer = unready_find(operation->binding->engine, receivers);
+    if (!peer) return true;
+    if (peer->state == PEER_FAILED)
+        operation_break_at(operation, 0, 0, peer->rank, peer->failure);
+    else
+        operation->stall = (struct operation_stall){0, 0, peer->rank, peer->state == PEER_CONNECTING};
+    return false;
+}
+
+/* ---- Small messages ---- */
 
 static size_t message_bytes(const struct operation *operation)
 {
@@ -169,34 +183,80 @@ static uint8_t *output_at(const struct operation *operation, uint32_t place)
     return (uint8_t *)operation->call.recv + place * message_bytes(operation);
 }
 
-static uint8_t *payload_of(struct exchange_cell *cell, size_t bytes)
+static uint8_t *payload_of(struct cell *cell, size_t bytes)
 {
     return bytes <= sizeof cell->beside ? cell->beside : cell->payload;
 }
 
+/*
+ * By reference, if the receiver can load it from where it is: half of the lines that go between the caches. The
+ * kernel's copy is no way for so little; and a rank that gets nothing back shall not have to wait for the receiver.
+ */
+static bool refer(const struct operation *operation, const struct peer *peer, const void *contents, struct cell *cell)
+{
+    struct loan loan;
+    size_t bytes = message_bytes(operation);
+    bool exchanges = operation->binding->exchange.senders & peer->bit;
+    if (bytes < REFERENCE_BYTES || operation->call.overwrites || !exchanges) return false;
+    if (!connection_lend(peer->connection, contents, bytes, &loan) || loan.share == 0) return false;
+    memcpy(cell->beside, &loan, sizeof loan);
+    return true;
+}
+
 static void contents_send(const struct operation *operation)
 {
-    const struct engine *engine = operation->binding->engine;
+    struct engine *engine = operation->binding->engine;
+    const struct exchange_binding *binding = &operation->binding->exchange;
     size_t bytes = message_bytes(operation);
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
-        struct exchange_cell *cell = cell_to(peer);
-        uint32_t place = operation->binding->exchange.send_places[peer->rank];
-        if (place != PLAN_NONE && bytes > 0) memcpy(payload_of(cell, bytes), input_at(operation, place), bytes);
-        cell_send(cell, flag_of(operation, false));
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        if (!(binding->receivers & peer->bit)) continue;
+        uint32_t place = binding->send_places[peer->rank];
+        struct cell *cell = cell_next(&peer->lanes);
+        uint64_t flags = 0;
+        if (place == PLAN_NONE || bytes == 0) {
+            /* nothing but the flag */
+        } else if (refer(operation, peer, input_at(operation, place), cell)) {
+            flags = CELL_BY_REFERENCE;
+            engine->exchange.borrowing |= peer->bit;
+        } else {
+            memcpy(payload_of(cell, bytes), input_at(operation, place), bytes);
+        }
+        cell_send(&peer->lanes, flags, operation->call.check);
     }
-    round_wake(engine);
+    peers_wake(engine, binding->receivers);
+}
+
+/* What a peer has said where to find: there, or copied, or NULL; then *status says why. */
+static const void *referred(const struct operation *operation, const struct peer *peer, weft_status *status)
+{
+    struct loan loan;
+    memcpy(&loan, cell_last(&peer->lanes)->beside, sizeof loan);
+    const void *contents = connection_borrow(peer->connection, &loan, message_bytes(operation));
+    if (contents) return contents;
+    uint8_t *bounce = loan_bounce(peer->engine);
+    *status = WEFT_OUT_OF_MEMORY;
+    if (!bounce) return NULL;
+    bounce += (size_t)peer->rank * EXCHANGE_BYTES;
+    *status = connection_read(peer->connection, &loan, 0, bounce, message_bytes(operation));
+    return *status == WEFT_OK ? bounce : NULL;
 }
 
 /* What rank @p from sent here, or this rank has for itself. */
-static const void *received_from(const struct operation *operation, uint32_t from)
+static const void *received_from(struct operation *operation, uint32_t from)
 {
     const struct engine *engine = operation->binding->engine;
     if (from == engine->config.rank) return input_at(operation, operation->binding->exchange.send_places[from]);
-    return payload_of(cell_from(engine->peers[from]), message_bytes(operation));
+    const struct peer *peer = engine->peers[from];
+    if (!(engine->exchange.referring & rank_bit(from)))
+        return payload_of(cell_last(&peer->lanes), message_bytes(operation));
+    weft_status status;
+    const void *contents = referred(operation, peer, &status);
+    if (!contents) operation_break_at(operation, 0, 1, from, status);
+    return contents;
 }
 
-/* The result, of what has come from everybody. */
-static void contents_take(const struct operation *operation)
+/* The result, of what has come from everybody. False: some of it could not be got. */
+static bool contents_take(struct operation *operation)
 {
     const struct exchange_binding *binding = &operation->binding->exchange;
     uint32_t rank_count = operation->binding->engine->config.rank_count, source_count = 0;
@@ -204,12 +264,13 @@ static void contents_take(const struct operation *operation)
     void *destination = NULL;
     for (uint32_t from = 0; from < rank_count; from++) {
         if (binding->recv_places[from] == PLAN_NONE) continue;
-        sources[source_count++] = received_from(operation, from);
+        const void *source = received_from(operation, from);
+        if (!source) return false;
+        sources[source_count++] = source;
         destination = output_at(operation, binding->recv_places[from]);
-        if (!binding->combines && destination != sources[source_count - 1])
-            memcpy(destination, sources[source_count - 1], message_bytes(operation));
+        if (!binding->combines && destination != source) memcpy(destination, source, message_bytes(operation));
     }
-    if (!binding->combines || source_count == 0) return;
+    if (!binding->combines || source_count == 0) return true;
     const struct reduce_call call = {
         .sources = sources,
         .source_count = source_count,
@@ -219,23 +280,24 @@ static void contents_take(const struct operation *operation)
         .divisor = operation->call.divisor,
     };
     operation->combine(&call);
+    return true;
 }
 
-/* ---- Larger ones: two rounds, and work between them ---- */
+/* ---- Larger ones ---- */
 
 static void offers_send(struct operation *operation)
 {
-    const struct engine *engine = operation->binding->engine;
+    struct engine *engine = operation->binding->engine;
     struct lent offers[EXCHANGE_RANKS];
     operation->offered = loan_offer(operation, offers);
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         const struct lent *lent = &offers[peer->rank];
         const struct offer offer = {lent->input_loan, lent->output_loan, operation->call.scale, operation->offered};
-        struct exchange_cell *cell = cell_to(peer);
-        memcpy(cell->beside, &offer, sizeof offer);
-        cell_send(cell, flag_of(operation, false));
+        memcpy(cell_next(&peer->lanes)->beside, &offer, sizeof offer);
+        cell_send(&peer->lanes, 0, operation->call.check);
     }
-    round_wake(engine);
+    if (operation->offered & OFFER_LENT) engine->exchange.borrowing = operation->binding->exchange.peers;
+    peers_wake(engine, operation->binding->exchange.peers);
 }
 
 /* Everybody's offers have come; all ranks read the same. Are all buffers lent? */
@@ -245,7 +307,7 @@ static bool offers_take(struct operation *operation)
     uint64_t all = operation->offered, any = operation->offered;
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct offer offer;
-        memcpy(&offer, cell_from(peer)->beside, sizeof offer);
+        memcpy(&offer, cell_last(&peer->lanes)->beside, sizeof offer);
         engine->exchange.lent[peer->rank] =
             (struct lent){.input_loan = offer.input, .output_loan = offer.output, .scale = offer.scale};
         all &= offer.flags;
@@ -266,8 +328,10 @@ static void exchange_end(struct operation *operation)
 
 static void exchange_finish(struct operation *operation)
 {
+    const struct engine *engine = operation->binding->engine;
     exchange_end(operation);
     operation->status = WEFT_OK;
+    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) cell_fetch(&peer->lanes);
 }
 
 /* Its turn has come, and the steps of the plan are to be run. All ranks decide so for the same operations. */
@@ -281,21 +345,34 @@ static void steps_instead(struct operation *operation)
 static bool exchange_begin(struct operation *operation)
 {
     struct exchange *exchange = &operation->binding->engine->exchange;
-    if (exchange->serving != operation->ticket) return false;
-    bool small = is_small(operation);
+    const struct exchange_binding *binding = &operation->binding->exchange;
+    if (exchange->left || exchange->serving != operation->ticket) return false;
+    exchange->current = operation;
+    const bool small = operation->is_small = is_small(operation);
     if (!small && !loan_serves(operation)) {
         steps_instead(operation);
         return true;
     }
-    if (!all_connected(operation)) return false;
-    exchange->current = operation;
-    exchange->round++;
+    if (!all_ready(operation, receivers_of(operation))) return false;
     operation->phase = small ? PHASE_EXCHANGING : PHASE_OFFERING;
+    exchange->awaited = small ? binding->senders : binding->peers;
+    exchange->referring = exchange->borrowing = 0;
     if (small)
         contents_send(operation);
     else
         offers_send(operation);
     return true;
+}
+
+/* All that this rank needs has come. */
+static void contents_end(struct operation *operation)
+{
+    struct engine *engine = operation->binding->engine;
+    const struct exchange_binding *binding = &operation->binding->exchange;
+    if (operation->call.count > 0 && !contents_take(operation)) return;
+    /* Whoever gets nothing from here hears in no other way that there is room again. */
+    say_taken(engine, engine->exchange.referring | (binding->senders & ~binding->receivers));
+    operation->phase = PHASE_RETURNING;
 }
 
 static void loan_begin(struct operation *operation)
@@ -311,16 +388,15 @@ static void loan_begin(struct operation *operation)
 static void loan_go_on(struct operation *operation)
 {
     uint32_t peer = PLAN_NONE;
-    if (!all_connected(operation)) return;
+    if (!all_ready(operation, 0)) return;
     weft_status status = loan_advance(operation, &peer);
     if (status == WEFT_IN_PROGRESS) return;
     if (status != WEFT_OK) {
         operation_break_at(operation, 0, 1, peer, status);
         return;
     }
-    operation->binding->engine->exchange.round++;
     operation->phase = PHASE_RETURNING;
-    round_send(operation, false);
+    say_taken(operation->binding->engine, operation->binding->exchange.peers);
 }
 
 void exchange_advance(struct operation *operation, bool *moved)
@@ -329,23 +405,25 @@ void exchange_advance(struct operation *operation, bool *moved)
         if (!exchange_begin(operation)) return;
         *moved = true;
     }
-    if (operation->phase == PHASE_EXCHANGING && round_complete(operation)) {
-        if (operation->call.count > 0) contents_take(operation);
-        exchange_finish(operation);
-        *moved = true;
-    }
-    if (operation->phase == PHASE_OFFERING && round_complete(operation)) {
-        loan_begin(operation);
-        *moved = true;
-    }
+    if (operation->phase == PHASE_EXCHANGING && cells_take(operation, moved)) contents_end(operation);
+    if (operation->phase == PHASE_OFFERING && cells_take(operation, moved)) loan_begin(operation);
     if (operation->phase == PHASE_WORKING) {
         loan_go_on(operation);
         *moved = true;
     }
-    if (operation->phase == PHASE_RETURNING && operation->status == WEFT_IN_PROGRESS && round_complete(operation)) {
+    if (operation->phase == PHASE_RETURNING && operation->status == WEFT_IN_PROGRESS && loans_returned(operation)) {
         exchange_finish(operation);
         *moved = true;
     }
+}
+
+/* Has something come that the operation waits for of this peer? */
+static bool peer_is_due(const struct operation *operation, struct peer *peer)
+{
+    const struct exchange *exchange = &peer->engine->exchange;
+    if (peer->state != PEER_CONNECTED) return false;
+    if (operation->phase == PHASE_RETURNING) return exchange->borrowing & peer->bit && lane_is_taken(&peer->lanes);
+    return exchange->awaited & peer->bit && cell_is_there(&peer->lanes);
 }
 
 bool engine_exchange_is_due(const struct engine *engine)
@@ -353,33 +431,39 @@ bool engine_exchange_is_due(const struct engine *engine)
     const struct operation *operation = engine->exchange.current;
     if (!operation) return false;
     if (operation->phase == PHASE_WORKING) return true;
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next)
-        if (cell_arrived(operation, peer) == WEFT_IN_PROGRESS) return false;
-    return true;
+    if (operation->phase == PHASE_QUEUED) return !unready_find(engine, receivers_of(operation));
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
+        if (peer_is_due(operation, peer)) return true;
+    return false;
 }
 
 /* Does the peer still use what this rank has lent? One that is gone does not. */
-static bool peer_borrows(const struct operation *operation, const struct peer *peer)
+static bool peer_borrows(struct peer *peer)
 {
-    if (peer->state != PEER_CONNECTED) return false;
-    uint64_t flag = atomic_load_explicit(&cell_from(peer)->flag, memory_order_acquire); /* with cell_send() */
-    return flag != flag_of(operation, false) && flag != flag_of(operation, true);
+    if (!(peer->engine->exchange.borrowing & peer->bit) || peer->state != PEER_CONNECTED) return false;
+    return !lane_look(&peer->lanes) && !lane_is_taken(&peer->lanes);
+}
+
+/* Nobody is to take up what this rank has sent, and nobody has to wait for it any more. */
+static void exchange_leave(struct operation *operation)
+{
+    struct engine *engine = operation->binding->engine;
+    engine->exchange.left = true;
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        if (peer->state != PEER_CONNECTED) continue;
+        if (engine->exchange.borrowing & peer->bit) cell_spoil(&peer->lanes, operation->call.check);
+        lane_leave(&peer->lanes);
+    }
+    peers_wake(engine, operation->binding->exchange.peers);
 }
 
 weft_status exchange_abandon(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
     if (engine->exchange.current != operation) return WEFT_OK;
-    bool offered = operation->phase == PHASE_OFFERING && operation->offered & OFFER_LENT;
-    if (!offered && operation->phase != PHASE_WORKING && operation->phase != PHASE_RETURNING) return WEFT_OK;
-    if (operation->phase != PHASE_RETURNING) {
-        /* Who has not read the offer yet is not to take it up. */
-        if (offered) round_send(operation, true);
-        engine->exchange.round++;
-        operation->phase = PHASE_RETURNING;
-        round_send(operation, true);
-    }
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next)
-        if (peer_borrows(operation, peer)) return WEFT_IN_PROGRESS;
+    if (operation->phase == PHASE_QUEUED) engine->exchange.borrowing = 0;
+    if (!engine->exchange.left) exchange_leave(operation);
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
+        if (peer_borrows(peer)) return WEFT_IN_PROGRESS;
     return WEFT_OK;
 }

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Direct plans among ranks that share memory, without slots: in rounds. In a round every rank stores one cell at every
- * other, where a flag and what goes with it share a cache line, and is through when it has found a cell of each.
+ * Direct plans among ranks that share memory, without slots: every rank stores a cell (cell.h) at each peer that it has
+ * something for, and waits for one of each peer that has something for it.
  *
- * Small messages need one round: the cells carry what the ranks have for each other, and each makes its own result of
- * it. Larger ones need two. In the first each lends the others its buffers; then each does its part of the work,
- * loading from and storing to everybody's buffers where they are (loan.c); the second round says that nobody needs a
- * loan any more. If a rank has memory that it cannot lend, its cell says so, all others read it, and all run the steps
- * of the plan instead.
- *
- * Two cells, used in turn, are enough: who begins a round is through with the last one, and that was over only once
- * every peer had begun it, and so had read what it got in the one before.
+ * Small messages need no more: the cells carry what the ranks have for each other, or say where to read it if the
+ * receiver can; then each makes its own result of it. For larger ones all ranks send each other offers, which lend each
+ * other their buffers; then each does its part of the work, loading from and storing to everybody's buffers where they
+ * are (loan.c), and says so; and all wait until nobody needs what they have lent. If a rank has memory that it cannot
+ * lend, its offer says so, all others read it, and all run the steps of the plan instead.
  *
  * What ranks hold before and after is all this has to know of a collective. Results are the plan's, bit for bit: both
  * combine in the order of ranks. docs/design/exchange.md has the reasons and the cost.
@@ -18,31 +15,21 @@
 #ifndef COLLECTIVES_EXCHANGE_H
 #define COLLECTIVES_EXCHANGE_H
 
-#include <stdalign.h>
-#include <stdatomic.h>
-
+#include "collectives/exec/cell.h"
 #include "collectives/exec/exec.h"
 
 struct operation;
 
-enum {
-    EXCHANGE_BESIDE_BYTES = 56, /* of a message that fits the flag's own line */
-    EXCHANGE_CELLS = 2,
-};
-
-/* Written by one peer, read by the rank whose granted region it lies in. */
-struct exchange_cell {
-    /* Number of the round (from 1) << 32 | check of the operation. cell_send() releases, cell_arrived() acquires. */
-    alignas(64) _Atomic uint64_t flag;
-    uint8_t beside[EXCHANGE_BESIDE_BYTES];
-    uint8_t payload[EXCHANGE_BYTES];
-};
+/* Some of the ranks: bit r is rank r. */
+typedef uint32_t rank_set;
+_Static_assert(EXCHANGE_RANKS <= 32, "a set has a bit for each rank");
 
 /* What one rank does in exchanges of one plan: places count blocks of a buffer, PLAN_NONE is nothing. */
 struct exchange_binding {
     bool combines;                        /* what is received, into one block; else each goes to a place of its own */
     uint32_t send_places[EXCHANGE_RANKS]; /* by peer: in the input; one's own as well */
     uint32_t recv_places[EXCHANGE_RANKS]; /* by sender: in the output */
+    rank_set peers, receivers, senders;   /* all, those that get something of this rank, those that it gets some of */
 };
 
 /* A rank's buffers, as this rank gets at them. */
@@ -61,14 +48,17 @@ struct loan_work {
 /* An engine's part. */
 struct exchange {
     uint32_t tickets, serving; /* drawn by operations when they start; the one whose turn it is */
-    uint32_t round;            /* the one under way, or the last */
-    struct operation *current; /* has begun and is not over, or NULL */
+    struct operation *current; /* whose turn has come and is not over, or NULL */
+    rank_set awaited;          /* peers whose cells have yet to come */
+    rank_set referring;        /* peers whose cells said where to read */
+    rank_set borrowing;        /* peers that may get at this rank's buffers */
+    bool left;                 /* an operation was abandoned: none begins any more */
     struct lent lent[EXCHANGE_RANKS];
     struct loan_work work;
     uint8_t *bounce; /* for buffers that are copied from and to; NULL until the first */
 };
 
-/* Do operations of the plan go by rounds? Depends on nothing that differs between ranks. */
+/* Do operations of the plan go by cells and loans? Depends on nothing that differs between ranks. */
 bool exchange_runs(const struct engine *engine, const struct weft_plan *plan);
 /* Prepare this rank's part, with connections to all others. */
 weft_status exchange_bind(struct engine *engine, const struct weft_plan *plan, struct exchange_binding *binding);
@@ -79,6 +69,8 @@ void exchange_advance(struct operation *operation, bool *moved);
 weft_status exchange_abandon(struct operation *operation);
 
 /* loan.c */
+/* Room for EXCHANGE_BYTES of every rank, for what cannot be loaded from where it is; NULL: no memory. */
+uint8_t *loan_bounce(struct engine *engine);
 /* May the operation's buffers be lent, for all that the ranks know together? */
 bool loan_serves(const struct operation *operation);
 /* What a rank says with its loans, to all others alike. */

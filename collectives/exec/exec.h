@@ -27,7 +27,7 @@ struct engine_config {
     uint32_t slot_depth;    /* slots per stream; equal on all ranks */
     uint32_t slot_bytes;    /* a multiple of 64; equal on all ranks */
     /*
-     * Direct plans go by the rounds of exchange.h. Only where every connection maps, and there are at most
+     * Direct plans go by the cells and loans of exchange.h. Only where every connection maps, and there are at most
      * EXCHANGE_RANKS ranks; equal on all ranks. These plans have the channels from exchange_channel on to themselves:
      * which of their operations come to use slots is known only when they run.
      */
@@ -37,7 +37,7 @@ struct engine_config {
 
 enum {
     EXCHANGE_RANKS = 16,
-    EXCHANGE_BYTES = 4096, /* largest message that goes in one round */
+    EXCHANGE_BYTES = 4096, /* largest message that goes with the cells */
 };
 
 weft_status engine_create(const struct engine_config *config, struct engine **engine);
@@ -50,7 +50,7 @@ void engine_destroy(struct engine *engine);
  */
 uint32_t engine_connecting(const struct engine *engine, uint32_t *peer, weft_status *status);
 
-/* Has everything come that the round under way waits for? To be asked between endpoint_arm() and going to sleep:
+/* Has something come that the exchange under way waits for? To be asked between endpoint_arm() and going to sleep:
  * no event tells of it. */
 bool engine_exchange_is_due(const struct engine *engine);
 

@@ -50,7 +50,9 @@ struct peer {
     struct put *refused;
     uint32_t refused_first, refused_count;
     uint32_t leaving_count; /* unmapped: puts accepted whose source the transport has not let go of */
-    struct peer *next;      /* in the engine's list of peers */
+    rank_set bit;           /* for exchange.h: the rank's, and the cells to and from it */
+    struct lanes lanes;
+    struct peer *next; /* in the engine's list of peers */
 };
 
 struct engine {
@@ -103,7 +105,12 @@ struct binding {
     struct binding_use *uses; /* each stream end once, ordered by track */
     uint32_t use_count;
     uint32_t *first_use; /* by track, and one more: the end of the last one's */
-    bool is_exchange;    /* operations go by the rounds of exchange.h */
+    /* Of the last operation. */
+    weft_dtype dtype;
+    weft_op op;
+    reduce_function combine; /* NULL: there was none */
+    size_t element_bytes;
+    bool is_exchange; /* operations go by exchange.h */
     struct exchange_binding exchange;
 };
 
@@ -115,7 +122,7 @@ struct cursor {
     bool begun, done;
 };
 
-/* How far an operation has come, where it goes by the rounds of exchange.h. */
+/* How far an operation has come, where it goes by exchange.h. */
 enum operation_phase {
     PHASE_STEPS,      /* it does not, or not any more: its tracks run */
     PHASE_QUEUED,     /* others have their turn before it */
@@ -134,7 +141,8 @@ struct operation {
     bool many_blocks; /* of the message */
     weft_status status;
     enum operation_phase phase;
-    uint32_t ticket;      /* for its turn among those that go by rounds */
+    bool is_small;        /* its contents go with the cells */
+    uint32_t ticket;      /* for its turn among those that do */
     uint32_t offered;     /* by this rank: enum offer_flags */
     bool copied;          /* by the kernel: some buffers are not mapped where they are needed */
     bool apart;           /* every rank makes all of its own result, and nothing else */

@@ -381,17 +381,30 @@ static bool anybody_distant(const struct operation *operation)
     return false;
 }
 
+/* Bytes of it for a rank. */
+static size_t bounce_share(const struct engine *engine)
+{
+    size_t share = BOUNCE_BYTES / engine->config.rank_count / 4096 * 4096;
+    return share > BOUNCE_LEAST_BYTES ? share : BOUNCE_LEAST_BYTES;
+}
+
+uint8_t *loan_bounce(struct engine *engine)
+{
+    _Static_assert(BOUNCE_LEAST_BYTES >= EXCHANGE_BYTES, "what one rank sends fits its share");
+    struct exchange *exchange = &engine->exchange;
+    if (!exchange->bounce)
+        exchange->bounce = aligned_alloc(4096, (engine->config.rank_count + 1) * bounce_share(engine));
+    return exchange->bounce;
+}
+
 /* Most bytes of a piece: bounded by what the bounce buffer holds where that may be needed. */
 static weft_status piece_limit(const struct operation *operation, size_t *bytes)
 {
     struct engine *engine = operation->binding->engine;
     *bytes = TURN_BYTES;
     if (!shape_here(operation)->combines || !anybody_distant(operation)) return WEFT_OK;
-    const uint32_t ranks = engine->config.rank_count;
-    size_t share = BOUNCE_BYTES / ranks / 4096 * 4096;
-    *bytes = share > BOUNCE_LEAST_BYTES ? share : BOUNCE_LEAST_BYTES;
-    if (!engine->exchange.bounce) engine->exchange.bounce = aligned_alloc(4096, (ranks + 1) * *bytes);
-    return engine->exchange.bounce ? WEFT_OK : WEFT_OUT_OF_MEMORY;
+    *bytes = bounce_share(engine);
+    return loan_bounce(engine) ? WEFT_OK : WEFT_OUT_OF_MEMORY;
 }
 
 weft_status loan_advance(struct operation *operation, uint32_t *peer)

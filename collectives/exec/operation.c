@@ -9,17 +9,31 @@
 
 static const struct operation_stall nowhere = {PLAN_NONE, PLAN_NONE, PLAN_NONE, false};
 
-static bool reserve(void **array, uint32_t *capacity, uint32_t needed, size_t size)
+static bool reserve(void **array, uint32_t count, size_t size)
 {
-    if (needed <= *capacity) return true;
-    void *grown = realloc(*array, needed * size);
-    if (!grown) return false;
-    *array = grown;
-    *capacity = needed;
+    void *grown = realloc(*array, count * size);
+    if (grown) *array = grown;
+    return grown;
+}
+
+/* Room for the binding's tracks and uses. */
+static bool operation_grow(struct operation *operation, const struct binding *binding)
+{
+    uint32_t tracks = binding->program.track_count, uses = binding->use_count;
+    if (tracks > operation->cursor_capacity) {
+        if (!reserve((void **)&operation->cursors, tracks, sizeof *operation->cursors)) return false;
+        operation->cursor_capacity = tracks;
+    }
+    if (uses > operation->use_capacity) {
+        if (!reserve((void **)&operation->tickets, uses, sizeof *operation->tickets) ||
+            !reserve((void **)&operation->ends, uses, sizeof *operation->ends))
+            return false;
+        operation->use_capacity = uses;
+    }
     return true;
 }
 
-/* An operation with room for the binding's tracks and uses: an idle one where there is one. */
+/* An idle operation where there is one. */
 static struct operation *operation_take(struct binding *binding)
 {
     struct engine *engine = binding->engine;
@@ -28,12 +42,7 @@ static struct operation *operation_take(struct binding *binding)
         engine->idle_operations = operation->next;
     else if (!(operation = calloc(1, sizeof *operation)))
         return NULL;
-    uint32_t use_capacity = operation->use_capacity;
-    if (reserve((void **)&operation->cursors, &operation->cursor_capacity, binding->program.track_count,
-                sizeof *operation->cursors) &&
-        reserve((void **)&operation->tickets, &use_capacity, binding->use_count, sizeof *operation->tickets) &&
-        reserve((void **)&operation->ends, &operation->use_capacity, binding->use_count, sizeof *operation->ends))
-        return operation;
+    if (operation_grow(operation, binding)) return operation;
     operation->next = engine->idle_operations;
     engine->idle_operations = operation;
     return NULL;
@@ -97,12 +106,21 @@ void operation_begin_steps(struct operation *operation)
     for (uint32_t i = 0; i < binding->use_count; i++) operation->tickets[i] = binding->uses[i].stream->tickets++;
 }
 
+/* Calls of one kind follow each other: look their type and operator up once. False: there is no such combination. */
+static bool combine_find(struct binding *binding, weft_dtype dtype, weft_op op)
+{
+    if (binding->combine && binding->dtype == dtype && binding->op == op) return true;
+    binding->combine = binding->plan->canonical ? reduce_lookup_canonical(dtype, op) : reduce_lookup(dtype, op);
+    binding->dtype = dtype;
+    binding->op = op;
+    binding->element_bytes = weft_dtype_size(dtype);
+    return binding->combine;
+}
+
 weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
                             struct operation **operation)
 {
-    reduce_function combine = binding->plan->canonical ? reduce_lookup_canonical(call->dtype, call->op)
-                                                       : reduce_lookup(call->dtype, call->op);
-    if (!combine || call->slice_bytes == 0 || call->slice_bytes % 64 != 0 ||
+    if (!combine_find(binding, call->dtype, call->op) || call->slice_bytes == 0 || call->slice_bytes % 64 != 0 ||
         call->slice_bytes > engine->config.slot_bytes)
         return WEFT_INVALID_ARGUMENT;
     struct operation *started = operation_take(binding);
@@ -110,8 +128,8 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
 
     started->binding = binding;
     started->call = *call;
-    started->combine = combine;
-    started->element_bytes = weft_dtype_size(call->dtype);
+    started->combine = binding->combine;
+    started->element_bytes = binding->element_bytes;
     started->status = WEFT_IN_PROGRESS;
     started->stall = nowhere;
     started->phase = binding->is_exchange ? PHASE_QUEUED : PHASE_STEPS;

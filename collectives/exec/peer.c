@@ -7,7 +7,7 @@
 
 static size_t granted_bytes(const struct engine_config *config)
 {
-    return slots_bytes(config) + (config->exchanges ? EXCHANGE_CELLS * sizeof(struct exchange_cell) : 0);
+    return slots_bytes(config) + (config->exchanges ? sizeof(struct lane) : 0);
 }
 
 /* Most puts that can wait: a slice and a credit for every slot. */
@@ -94,6 +94,12 @@ bool peer_connect_advance(struct peer *peer, uint64_t now_ns)
     }
     if (status == WEFT_OK) {
         peer->state = PEER_CONNECTED;
+        if (peer->engine->config.exchanges) {
+            peer->bit = (rank_set)1 << peer->rank;
+            size_t offset = slots_bytes(&peer->engine->config);
+            peer->lanes.to = (struct lane *)(void *)(peer->mapped + offset);
+            peer->lanes.from = (struct lane *)(void *)(peer->connection->granted + offset);
+        }
         peer->engine->connected_count++;
     } else {
         peer->state = PEER_FAILED;

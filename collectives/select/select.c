@@ -97,7 +97,7 @@ static struct shape blocks_shape(weft_collective collective, weft_algorithm algo
 }
 
 /*
- * Direct plans that go by rounds (exec/exchange.h). Small: into the cells of all others, and out of one's own. Larger:
+ * Direct plans that go by cells and loans (exec/exchange.h). Small: into the cells of all others, and out of one's own. Larger:
  * each byte of a block read and written where it is, the work shared evenly.
  */
 static double rounds_price(const struct cost_model *model, const struct select_request *request)

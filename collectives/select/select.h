@@ -54,7 +54,7 @@ struct select_request {
     weft_algorithm forced;   /* or WEFT_ALGORITHM_AUTO */
     uint32_t channel_units;  /* forced; 0: the model's choice */
     uint32_t slice_bytes;    /* forced; 0: the model's choice */
-    uint64_t exchange_bytes; /* direct plans go by rounds, messages up to here by one; 0: they do not */
+    uint64_t exchange_bytes; /* direct plans go by exchange.h, messages up to here in its cells; 0: they do not */
     bool canonical;          /* of plans whose results are, only; where ranks combine */
     /* NULL: nothing is known of where ranks are. */
     const struct select_links *links;

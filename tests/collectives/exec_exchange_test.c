@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rounds among ranks that share memory: who gives up, and who writes nonsense into a cell. */
+/* Cells and loans among ranks that share memory: who waits for whom, who gives up, who writes nonsense. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 #include "collectives/exec/exec_internal.h"
 #include "transport/sim/sim.h"
 
-enum { RANKS = 2, LARGE = 512 << 10, SMALL = 8, TURNS = 10000 };
+enum { RANKS = 2, LARGE = 512 << 10, SMALL = 8, MIDDLE = 256, TURNS = 10000 };
 
 struct rank {
     struct endpoint *endpoint;
@@ -34,13 +34,13 @@ static void turn(struct scene *scene, uint32_t rank)
     sim_step(scene->fabric);
 }
 
-static struct scene *scene_create(enum sim_lending lending)
+static struct scene *scene_create_of(enum sim_lending lending, weft_collective collective)
 {
     struct scene *scene = calloc(1, sizeof *scene);
     const struct sim_config sim = {
         .rank_count = RANKS, .latency_ns = 100, .bytes_per_s = 1e9, .path_count = 1, .maps = true, .lending = lending};
     const weft_plan_spec spec = {.size = sizeof spec,
-                                 .collective = WEFT_ALL_REDUCE,
+                                 .collective = collective,
                                  .algorithm = WEFT_ALGORITHM_DIRECT,
                                  .rank_count = RANKS,
                                  .slot_depth = 4};
@@ -65,6 +65,11 @@ static struct scene *scene_create(enum sim_lending lending)
          i++)
         turn(scene, (uint32_t)i % RANKS);
     return scene;
+}
+
+static struct scene *scene_create(enum sim_lending lending)
+{
+    return scene_create_of(lending, WEFT_ALL_REDUCE);
 }
 
 static void scene_destroy(struct scene *scene)
@@ -100,13 +105,11 @@ static weft_status advance(struct scene *scene, uint32_t rank)
     return operation_advance(scene->ranks[rank].operation, &moved);
 }
 
-/* The cell of rank 0's round under way that rank 1 stores. */
-static struct exchange_cell *cell_of_rank_0(struct scene *scene)
+/* The cell that rank 1 stores next, or has stored last, for rank 0. */
+static struct cell *cell_of_rank_0(struct scene *scene)
 {
-    struct engine *engine = scene->ranks[0].engine;
-    uint64_t offset =
-        slots_bytes(&engine->config) + engine->exchange.round % EXCHANGE_CELLS * sizeof(struct exchange_cell);
-    return (struct exchange_cell *)(void *)(scene->ranks[1].engine->peers[0]->mapped + offset);
+    const struct lanes *lanes = &scene->ranks[0].engine->peers[1]->lanes;
+    return &lanes->from->cells[(lanes->come + 1) % LANE_CELLS];
 }
 
 static void lent_buffers_are_kept_until_the_peer_is_done(void **state)
@@ -181,7 +184,7 @@ static void a_dead_peer_borrows_nothing(void **state)
 static void nonsense_in_a_cell_is_a_protocol_error(void **state)
 {
     (void)state;
-    static const uint64_t flags[] = {UINT64_C(5) << 32 | 77, UINT64_C(0xffffffff) << 32, 1};
+    static const uint64_t flags[] = {UINT64_C(5) << 32 | 77, UINT64_C(0xfffffff0) << 32, 1};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         struct scene *scene = scene_create(SIM_LENDS_MAPPED);
         post(scene, 0, SMALL);
@@ -214,12 +217,116 @@ static void a_loan_of_nothing_is_a_protocol_error(void **state)
     struct scene *scene = scene_create(SIM_LENDS_COPIED);
     post(scene, 0, LARGE);
     assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
-    struct exchange_cell *cell = cell_of_rank_0(scene);
+    struct cell *cell = cell_of_rank_0(scene);
     const uint64_t offer[] = {0, 0, 0, 0, 0, 1}; /* two loans without an address, a scale, and: lent */
     memcpy(cell->beside, offer, sizeof offer);
     atomic_store(&cell->flag, UINT64_C(1) << 32 | 77);
     assert_int_equal(advance(scene, 0), WEFT_PROTOCOL_ERROR);
     assert_int_equal(operation_stall(scene->ranks[0].operation).peer, 1);
+    scene_destroy(scene);
+}
+
+static void run_all(struct scene *scene, uint64_t count)
+{
+    memset(scene->ranks[0].recv, 0, count * sizeof *scene->ranks[0].recv);
+    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, count);
+    for (int i = 0; i < TURNS && (advance(scene, 0) != WEFT_OK) + (advance(scene, 1) != WEFT_OK) > 0; i++) continue;
+    for (uint32_t rank = 0; rank < RANKS; rank++) {
+        assert_int_equal(advance(scene, rank), WEFT_OK);
+        for (uint64_t k = 0; k < count; k++) assert_int_equal(scene->ranks[rank].recv[k], 3 * k);
+        operation_free(scene->ranks[rank].operation);
+        scene->ranks[rank].operation = NULL;
+    }
+}
+
+/* After some minutes of small messages they do. */
+static void numbers_of_cells_may_wrap(void **state)
+{
+    (void)state;
+    static const uint32_t starts[] = {UINT32_MAX - 3, INT32_MAX - 3};
+    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
+        struct scene *scene = scene_create(SIM_LENDS_MAPPED);
+        for (uint32_t rank = 0; rank < RANKS; rank++) {
+            struct lanes *lanes = &scene->ranks[rank].engine->peers[!rank]->lanes;
+            lanes->sent = lanes->taken = lanes->come = starts[i];
+            atomic_store(&lanes->from->taken, starts[i]);
+        }
+        for (int k = 0; k < 4; k++) {
+            run_all(scene, SMALL);
+            run_all(scene, MIDDLE);
+            run_all(scene, LARGE);
+        }
+        scene_destroy(scene);
+    }
+}
+
+/* What is read where it lies is kept by the operation, until the peer has read it. */
+static void a_reference_is_kept_until_the_peer_is_done(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_MAPPED);
+    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, MIDDLE);
+    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    scene->ranks[0].send[1] = 1000; /* as nobody is to do; it shows that nothing was copied */
+    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
+    assert_int_equal(scene->ranks[1].recv[1], 1002);
+    assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_IN_PROGRESS); /* rank 0 has not read */
+    assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_OK);
+    assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_OK);
+    scene_destroy(scene);
+}
+
+static void in_place_contents_are_copied(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_MAPPED);
+    for (uint32_t i = 0; i < RANKS; i++) {
+        struct rank *rank = &scene->ranks[i];
+        memcpy(rank->recv, rank->send, MIDDLE * sizeof *rank->send);
+        const struct operation_call call = {.send = rank->recv,
+                                            .recv = rank->recv,
+                                            .count = MIDDLE,
+                                            .dtype = WEFT_INT64,
+                                            .op = WEFT_SUM,
+                                            .divisor = 1,
+                                            .slice_bytes = 4096,
+                                            .overwrites = true,
+                                            .check = 77};
+        assert_int_equal(operation_start(rank->engine, rank->binding, &call, &rank->operation), WEFT_OK);
+    }
+    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    assert_int_equal(advance(scene, 1), WEFT_OK); /* it waits for nobody to read */
+    assert_int_equal(advance(scene, 0), WEFT_OK);
+    for (uint32_t rank = 0; rank < RANKS; rank++)
+        for (int k = 0; k < MIDDLE; k++) assert_int_equal(scene->ranks[rank].recv[k], 3 * k);
+    scene_destroy(scene);
+}
+
+/* A root is ahead of the others by as many broadcasts as there are cells, and no more. */
+static void a_root_waits_for_room_only(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create_of(SIM_LENDS_MAPPED, WEFT_BROADCAST);
+    struct rank *root = &scene->ranks[0];
+    for (int64_t round = 0; round < LANE_CELLS; round++) {
+        root->send[1] = round;
+        post(scene, 0, SMALL);
+        assert_int_equal(advance(scene, 0), WEFT_OK);
+        operation_free(root->operation);
+    }
+    root->send[1] = LANE_CELLS;
+    post(scene, 0, SMALL);
+    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    assert_int_equal(operation_stall(root->operation).peer, 1);
+    assert_false(engine_exchange_is_due(root->engine));
+    for (int64_t round = 0; round <= LANE_CELLS; round++) {
+        post(scene, 1, SMALL);
+        assert_int_equal(advance(scene, 1), WEFT_OK);
+        assert_int_equal(scene->ranks[1].recv[1], round);
+        if (round == 0) assert_true(engine_exchange_is_due(root->engine));
+        assert_int_equal(advance(scene, 0), WEFT_OK);
+        if (round < LANE_CELLS) operation_free(scene->ranks[1].operation);
+    }
     scene_destroy(scene);
 }
 
@@ -234,6 +341,10 @@ int main(void)
         cmocka_unit_test(nonsense_in_a_cell_is_a_protocol_error),
         cmocka_unit_test(another_call_is_a_mismatch_and_nothing_of_it_is_read),
         cmocka_unit_test(a_loan_of_nothing_is_a_protocol_error),
+        cmocka_unit_test(numbers_of_cells_may_wrap),
+        cmocka_unit_test(a_reference_is_kept_until_the_peer_is_done),
+        cmocka_unit_test(in_place_contents_are_copied),
+        cmocka_unit_test(a_root_waits_for_room_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Lending between simulated ranks. They live in one process, so an address is good everywhere; what a rank does with
- * it happens at once. A rank that has died, or ended the connection, gives nothing any more.
+ * it happens at once. A rank that has died, or ended the connection, gives nothing any more. Where memory is mapped,
+ * all of a rank's is one share.
  */
 #include <string.h>
 
 #include "transport/sim/sim_internal.h"
+
+enum { THE_SHARE = 77 }; /* its number */
 
 static const struct sim_connection *connection_of(const struct connection *connection)
 {
@@ -17,18 +20,26 @@ static bool peer_is_there(const struct sim_connection *connection)
     return connection->joined && !connection->severed && !connection->fabric->dead[connection->base.peer];
 }
 
+static bool share_is_known(const struct loan *loan)
+{
+    return loan->share == 0 || loan->share == THE_SHARE;
+}
+
 bool sim_lend(struct connection *base, const void *address, size_t bytes, struct loan *loan)
 {
+    const struct sim_connection *connection = connection_of(base);
+
     (void)bytes;
-    if (!peer_is_there(connection_of(base))) return false;
-    *loan = (struct loan){.address = (uintptr_t)address};
+    if (!peer_is_there(connection)) return false;
+    const bool mapped = connection->fabric->config.lending == SIM_LENDS_MAPPED;
+    *loan = (struct loan){.address = (uintptr_t)address, .share = mapped ? THE_SHARE : 0};
     return true;
 }
 
 void *sim_borrow(struct connection *base, const struct loan *loan, size_t bytes)
 {
     (void)base;
-    if (loan->share || loan->address > UINTPTR_MAX - bytes) return NULL;
+    if (!share_is_known(loan) || loan->address > UINTPTR_MAX - bytes) return NULL;
     return (void *)(uintptr_t)loan->address;
 }
 
@@ -36,7 +47,8 @@ static weft_status reach(const struct sim_connection *connection, const struct l
                          size_t bytes, void **address)
 {
     if (!peer_is_there(connection)) return WEFT_PEER_FAILED;
-    if (loan->share || !loan->address || offset > UINTPTR_MAX - bytes || loan->address > UINTPTR_MAX - bytes - offset)
+    if (!share_is_known(loan) || !loan->address || offset > UINTPTR_MAX - bytes ||
+        loan->address > UINTPTR_MAX - bytes - offset)
         return WEFT_PROTOCOL_ERROR;
     *address = (void *)(uintptr_t)(loan->address + offset);
     return WEFT_OK;
