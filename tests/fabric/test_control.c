@@ -127,25 +127,37 @@ static void an_id_can_be_joined_again_after_leaving(void **state)
     pthread_barrier_destroy(&job.barrier);
 }
 
+/* Eight of nine ranks join; the first answer that does not name the missing one, or NULL. */
+static const char *join_without(uint32_t missing, uint64_t deadline_ns)
+{
+    static struct job job;
+    const char *other = NULL;
+    char name[32];
+    job_prepare(&job, 9, NULL);
+    job.deadline_ns = deadline_ns;
+    snprintf(name, sizeof name, "rank %u has not arrived", missing);
+    for (uint32_t rank = 0; rank < 9; rank++)
+        if (rank != missing) rank_start(&job, rank);
+    for (uint32_t rank = 0; rank < 9; rank++)
+        if (rank != missing) rank_end(&job, rank);
+    pthread_barrier_destroy(&job.barrier);
+    for (uint32_t rank = 0; rank < 9; rank++) {
+        if (rank == missing) continue;
+        assert_int_equal(job.ranks[rank].joined, WEFT_DEADLINE_EXCEEDED);
+        if (!other && !strstr(job.ranks[rank].diagnostic.text, name)) other = job.ranks[rank].diagnostic.text;
+    }
+    return other;
+}
+
 static void a_missing_rank_is_named_at_the_deadline(void **state)
 {
     (void)state;
     for (uint32_t missing = 0; missing < 9; missing += 4) {
-        static struct job job;
-        char name[32];
-        job_prepare(&job, 9, NULL);
-        job.deadline_ns = 500 * NS_PER_MS;
-        for (uint32_t rank = 0; rank < 9; rank++)
-            if (rank != missing) rank_start(&job, rank);
-        snprintf(name, sizeof name, "rank %u has not arrived", missing);
-        for (uint32_t rank = 0; rank < 9; rank++) {
-            if (rank == missing) continue;
-            rank_end(&job, rank);
-            assert_int_equal(job.ranks[rank].joined, WEFT_DEADLINE_EXCEEDED);
-            if (!strstr(job.ranks[rank].diagnostic.text, name))
-                fail_msg("rank %u: %s", rank, job.ranks[rank].diagnostic.text);
-        }
-        pthread_barrier_destroy(&job.barrier);
+        /* On a machine so busy that the others have not met by then, one of them is late, and may be named. */
+        const char *other = "never joined";
+        for (uint64_t deadline_ns = 500 * NS_PER_MS; other && deadline_ns <= 8 * NS_PER_S; deadline_ns *= 4)
+            other = join_without(missing, deadline_ns);
+        if (other) fail_msg("rank %u is missing, and one says: %s", missing, other);
     }
 }
 
