@@ -122,6 +122,38 @@ static void too_many_channels_become_fewer(void **state)
     machine_close(&machine);
 }
 
+/* More trees than any plan has channels: of 150, at two roots in turn, the 64 heaviest of each are left as they were.
+ */
+static void the_heaviest_trees_of_each_root_are_kept(void **state)
+{
+    (void)state;
+    enum { TREES = 150, MOST = 64 };
+    static const uint32_t parents[3] = {0, 0, 1};
+    weft_plan_tree trees[TREES];
+    double all = 0, left = 0;
+    for (uint32_t i = 0; i < TREES; i++) {
+        trees[i] = (weft_plan_tree){.root = i % 2, .parents = parents, .weight = 1 + i * 37 % TREES};
+        all += trees[i].weight;
+    }
+    const struct arrangement packing = {
+        .layout = {.size = sizeof packing.layout, .trees = trees, .tree_count = TREES}, .trees = trees, .algbw = 1e9};
+    struct arrangement fewer;
+    assert_int_equal(arrangement_depth(&packing, true), TREES / 2);
+    assert_true(arrangement_fewer(&packing, true, MOST, &fewer));
+    assert_int_equal(fewer.layout.tree_count, 2 * MOST);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < TREES; i++) {
+        uint32_t heavier = 0;
+        for (uint32_t k = i % 2; k < TREES; k += 2) heavier += trees[k].weight > trees[i].weight;
+        if (heavier >= MOST) continue;
+        assert_memory_equal(&fewer.layout.trees[kept++], &trees[i], sizeof trees[i]);
+        left += trees[i].weight;
+    }
+    assert_int_equal(kept, 2 * MOST);
+    assert_true(fewer.algbw > 1e9 * left / all * 0.999 && fewer.algbw < 1e9 * left / all * 1.001);
+    arrangement_free(&fewer);
+}
+
 /* Its six rings run at 6/7 of what all NVLinks carry; ranks in order go over PCI. */
 static void a_dgx1v_gets_its_rings(void **state)
 {
@@ -272,6 +304,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_over_machines_are_proven_right),
         cmocka_unit_test(too_many_channels_become_fewer),
+        cmocka_unit_test(the_heaviest_trees_of_each_root_are_kept),
         cmocka_unit_test(a_dgx1v_gets_its_rings),
         cmocka_unit_test(ranks_in_an_odd_order_get_their_hosts_together),
         cmocka_unit_test(ranks_that_are_all_alike_stay_in_order),
