@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # weft_module(NAME SOURCES... [DEPENDS modules...] [LINK libraries...])   one folder of the library
-# weft_test(NAME SOURCES... [DEPENDS modules...] [LABELS ...] [TIMEOUT s]) one cmocka program, run by ctest
+# weft_test(NAME SOURCES... [DEPENDS modules...] [LABELS ...] [TIMEOUT s] [WAITS]) one cmocka program, run by ctest
+#
+# PROCESSORS of a test is in halves: 2 for one that computes, 1 for one that mostly waits (WAITS), for sockets, time or
+# other programs. So `ctest --parallel` takes twice the machine's processors.
 
 add_library(weft_flags INTERFACE)
 target_include_directories(weft_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
@@ -46,7 +49,7 @@ function(weft_test name)
   if(NOT WEFT_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPENDS;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "WAITS" "TIMEOUT" "SOURCES;DEPENDS;LINK;LABELS" ${ARGN})
   add_executable(test_${name} ${arg_SOURCES})
   target_link_libraries(test_${name} PRIVATE weft_flags cmocka ${arg_LINK})
   foreach(module IN LISTS arg_DEPENDS)
@@ -56,5 +59,11 @@ function(weft_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+  if(arg_WAITS)
+    set(processors 1)
+  else()
+    set(processors 2)
+  endif()
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+    PROCESSORS ${processors})
 endfunction()
