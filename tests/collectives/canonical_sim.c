@@ -14,186 +14,45 @@
 
 #include <cmocka.h>
 
-#include "canonical_reference.h"
-#include "collectives/exec/exec.h"
-#include "tests/collectives/canonical_plans.h"
+#include "canonical_trial.h"
+#include "collectives/plan/plan.h"
 #include "transport/sim/sim.h"
 
-enum { MAX_RANKS = 33, IDLE_LIMIT = 100, SEED_COUNT = 600 };
+enum { SEED_COUNT = 600 };
 
 static uint64_t only_seed = UINT64_MAX;
 
+static weft_status fabric_open(void *context, uint32_t rank, struct endpoint **endpoint)
+{
+    return sim_endpoint_create(context, rank, endpoint);
+}
+
+static uint64_t fabric_now_ns(void *context)
+{
+    return sim_now_ns(context);
+}
+
+static bool fabric_step(void *context)
+{
+    return sim_step(context);
+}
+
 struct trial {
-    weft_plan_spec spec;
+    struct canonical_trial canonical;
     struct sim_config sim;
-    weft_dtype dtype;
-    weft_op op;
-    uint64_t count; /* elements of a block */
-    uint32_t slice_bytes;
-    bool in_place;
 };
-
-struct member {
-    struct endpoint *endpoint;
-    struct engine *engine;
-    struct binding *binding;
-    struct operation *operation;
-    weft_status status;
-    uint8_t *input, *send, *recv; /* input: kept, because send may be overwritten */
-    double scale;
-};
-
-struct run {
-    const struct trial *trial;
-    struct sim_fabric *fabric;
-    struct member members[MAX_RANKS];
-    uint64_t elements; /* of an input */
-};
-
-static bool is_scattered(const struct trial *trial)
-{
-    return trial->spec.collective == WEFT_REDUCE_SCATTER;
-}
-
-static size_t block_bytes(const struct trial *trial)
-{
-    return trial->count * weft_dtype_size(trial->dtype);
-}
-
-static void engine_begin(struct run *run, uint32_t rank, weft_plan *plan)
-{
-    struct member *member = &run->members[rank];
-    const struct trial *trial = run->trial;
-    assert_int_equal(sim_endpoint_create(run->fabric, rank, &member->endpoint), WEFT_OK);
-    const struct engine_config config = {
-        .endpoint = member->endpoint,
-        .rank = rank,
-        .rank_count = trial->spec.rank_count,
-        .channel_limit = plan->channel_count,
-        .slot_depth = trial->spec.slot_depth,
-        .slot_bytes = trial->slice_bytes,
-        .exchanges = trial->sim.maps && trial->spec.rank_count <= EXCHANGE_RANKS,
-    };
-    assert_int_equal(engine_create(&config, &member->engine), WEFT_OK);
-    assert_int_equal(binding_create(member->engine, plan, 0, &member->binding), WEFT_OK);
-}
-
-static void member_begin(struct run *run, uint32_t rank, weft_plan *plan, struct random *random)
-{
-    struct member *member = &run->members[rank];
-    const struct trial *trial = run->trial;
-    size_t bytes = run->elements * weft_dtype_size(trial->dtype) + 64;
-    engine_begin(run, rank, plan);
-    member->input = malloc(bytes);
-    member->send = malloc(bytes);
-    fill_wild(trial->dtype, random, member->input, run->elements);
-    memcpy(member->send, member->input, run->elements * weft_dtype_size(trial->dtype));
-    uint8_t *in_place = member->send + (is_scattered(trial) ? rank * block_bytes(trial) : 0);
-    member->recv = trial->in_place ? in_place : malloc(bytes);
-    member->scale = any_scale(trial->dtype, random);
-    member->status = WEFT_IN_PROGRESS;
-    const struct operation_call call = {
-        .send = member->send,
-        .recv = member->recv,
-        .count = trial->count,
-        .dtype = trial->dtype,
-        .op = trial->op,
-        .divisor = trial->op == WEFT_AVG ? trial->spec.rank_count : 1,
-        .scale = member->scale,
-        .slice_bytes = trial->slice_bytes,
-        .check = 7,
-        .overwrites = trial->in_place,
-        .acknowledged = trial->spec.collective == WEFT_REDUCE,
-    };
-    assert_int_equal(operation_start(member->engine, member->binding, &call, &member->operation), WEFT_OK);
-}
-
-static weft_status run_all(struct run *run, struct random *random)
-{
-    uint32_t ranks = run->trial->spec.rank_count, left = ranks;
-    for (uint32_t idle = 0; left > 0 && idle < IDLE_LIMIT;) {
-        bool moved = false;
-        uint32_t first = (uint32_t)random_below(random, ranks);
-        for (uint32_t i = 0; i < ranks; i++) {
-            struct member *member = &run->members[(first + i) % ranks];
-            if (random_below(random, 4) == 0) continue; /* now and then a rank is slow */
-            moved |= engine_poll(member->engine, sim_now_ns(run->fabric));
-            if (member->status != WEFT_IN_PROGRESS) continue;
-            member->status = operation_advance(member->operation, &moved);
-            left -= member->status != WEFT_IN_PROGRESS;
-        }
-        idle = moved || sim_step(run->fabric) ? 0 : idle + 1;
-    }
-    for (uint32_t rank = 0; rank < ranks; rank++)
-        if (run->members[rank].status != WEFT_OK) return run->members[rank].status;
-    return WEFT_OK;
-}
-
-/* Is the output of the rank the reference's, for all of its block? */
-static bool output_is_right(const struct run *run, uint32_t rank, uint8_t *expected)
-{
-    const struct trial *trial = run->trial;
-    if (trial->spec.collective == WEFT_REDUCE && rank != trial->spec.root) return true;
-    const void *sources[MAX_RANKS];
-    double scales[MAX_RANKS];
-    for (uint32_t i = 0; i < trial->spec.rank_count; i++) {
-        sources[i] = run->members[i].input + (is_scattered(trial) ? rank * block_bytes(trial) : 0);
-        scales[i] = run->members[i].scale;
-    }
-    const struct reduce_call call = {
-        .sources = sources,
-        .source_count = trial->spec.rank_count,
-        .count = trial->count,
-        .divisor = trial->op == WEFT_AVG ? trial->spec.rank_count : 1,
-        .scales = trial->op == WEFT_PREMUL_SUM ? scales : NULL,
-    };
-    canonical_reference(trial->dtype, trial->op, &call, expected);
-    return memcmp(run->members[rank].recv, expected, block_bytes(trial)) == 0;
-}
-
-static void run_end(struct run *run)
-{
-    for (uint32_t rank = 0; rank < run->trial->spec.rank_count; rank++) {
-        struct member *member = &run->members[rank];
-        operation_free(member->operation);
-        engine_destroy(member->engine);
-        binding_destroy(member->binding);
-        endpoint_destroy(member->endpoint);
-        if (!run->trial->in_place) free(member->recv);
-        free(member->send);
-        free(member->input);
-    }
-    sim_fabric_destroy(run->fabric);
-}
 
 /* Run the plan, and end it. */
 static void trial_run(const struct trial *trial, weft_plan *plan, uint64_t seed)
 {
-    struct run *run = calloc(1, sizeof *run);
-    run->trial = trial;
-    run->elements = trial->count * (is_scattered(trial) ? trial->spec.rank_count : 1);
-    assert_int_equal(sim_fabric_create(&trial->sim, &run->fabric), WEFT_OK);
-    struct random random;
-    random_seed(&random, seed);
-    for (uint32_t rank = 0; rank < trial->spec.rank_count; rank++) member_begin(run, rank, plan, &random);
-    weft_status status = run_all(run, &random);
-    uint8_t *expected = malloc(block_bytes(trial) + 1);
-    uint32_t wrong = 0;
-    for (uint32_t rank = 0; rank < trial->spec.rank_count && status == WEFT_OK; rank++)
-        wrong += !output_is_right(run, rank, expected);
-    if (status != WEFT_OK || wrong > 0)
-        fail_msg(
-            "seed %llu: %s %s ranks %u root %u channels %u slice %u slots %u, %s %s count %llu, mapped %d lending %d "
-            "in place %d: %s, wrong at %u ranks",
-            (unsigned long long)seed, weft_collective_name(trial->spec.collective),
-            weft_algorithm_name(trial->spec.algorithm), trial->spec.rank_count, trial->spec.root,
-            trial->spec.channel_count, trial->slice_bytes, trial->spec.slot_depth, weft_dtype_name(trial->dtype),
-            weft_op_name(trial->op), (unsigned long long)trial->count, trial->sim.maps, trial->sim.lending,
-            trial->in_place, weft_status_name(status), wrong);
-    free(expected);
-    run_end(run);
-    free(run);
-    weft_plan_destroy(plan);
+    static const char *const lendings[] = {"lends nothing", "lends what is mapped", "lends, copied"};
+    struct sim_fabric *sim;
+    char description[80];
+    assert_int_equal(sim_fabric_create(&trial->sim, &sim), WEFT_OK);
+    snprintf(description, sizeof description, "mapped %d, %s", trial->sim.maps, lendings[trial->sim.lending]);
+    const struct canonical_fabric fabric = {sim, fabric_open, fabric_now_ns, fabric_step, trial->sim.maps, description};
+    canonical_trial_run(&trial->canonical, &fabric, plan, seed);
+    sim_fabric_destroy(sim);
 }
 
 /* What follows from the seed. */
@@ -201,30 +60,17 @@ static struct trial trial_of(uint64_t seed, uint32_t most_ranks)
 {
     struct random random;
     random_seed(&random, seed ^ 0xca40);
-    uint32_t which = (uint32_t)(seed % CANONICAL_PLAN_COUNT), ranks = 1 + (uint32_t)random_below(&random, most_ranks);
-    if (random_below(&random, 12) == 0 && most_ranks > 9) ranks = MAX_RANKS;
+    uint32_t ranks = 1 + (uint32_t)random_below(&random, most_ranks);
+    if (random_below(&random, 12) == 0 && most_ranks > 9) ranks = CANONICAL_TRIAL_RANKS;
     struct trial trial = {
-        .spec = {.size = sizeof trial.spec,
-                 .collective = canonical_plans[which].collective,
-                 .algorithm = canonical_plans[which].algorithm,
-                 .rank_count = ranks,
-                 .root = canonical_plans[which].collective == WEFT_REDUCE ? (uint32_t)random_below(&random, ranks) : 0,
-                 .channel_count = 1 + (uint32_t)random_below(&random, 4),
-                 .slot_depth = 2 + (uint32_t)random_below(&random, 3),
-                 .canonical = true},
+        .canonical = canonical_trial_draw(&random, (uint32_t)seed, ranks),
         .sim = {.rank_count = ranks,
                 .latency_ns = 1000,
                 .jitter_ns = 3000,
                 .bytes_per_s = 1e9,
                 .path_count = 1,
                 .seed = seed},
-        .dtype = (weft_dtype)random_below(&random, WEFT_DTYPE_COUNT),
-        .op = (weft_op)random_below(&random, WEFT_OP_COUNT),
-        .count = random_below(&random, random_below(&random, 8) == 0 ? 6000 : 300),
-        .slice_bytes = 64 * (1 + (uint32_t)random_below(&random, 20)),
-        .in_place = random_below(&random, 2),
     };
-    if (is_scattered(&trial)) trial.count /= ranks;
     trial.sim.maps = random_below(&random, 2);
     trial.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
     return trial;
@@ -234,7 +80,7 @@ static void seed_run(uint64_t seed)
 {
     struct trial trial = trial_of(seed, 17);
     weft_plan *plan;
-    assert_int_equal(weft_plan_create(&trial.spec, &plan), WEFT_OK);
+    assert_int_equal(weft_plan_create(&trial.canonical.spec, &plan), WEFT_OK);
     trial_run(&trial, plan, seed);
 }
 
@@ -285,11 +131,11 @@ static void what_the_verifier_accepts_is_the_reference(void **state)
     uint32_t accepted = 0, refused = 0;
     for (uint64_t seed = 0; seed < SEED_COUNT; seed++) {
         struct trial trial = trial_of(seed, 9);
-        if (trial.spec.rank_count == 1) continue;
+        if (trial.canonical.spec.rank_count == 1) continue;
         struct random random;
         random_seed(&random, ~seed);
         weft_plan *plan;
-        assert_int_equal(weft_plan_create(&trial.spec, &plan), WEFT_OK);
+        assert_int_equal(weft_plan_create(&trial.canonical.spec, &plan), WEFT_OK);
         weft_plan *mutant = plan_copy(plan);
         weft_plan_destroy(plan);
         plan_mutate(mutant, &random);
