@@ -260,6 +260,7 @@ static bool crossing_find(struct finder *finder, const struct route_request *req
     struct router *router = &finder->router;
     *best = (struct crossing){COST_CLOSED, NULL, NULL};
     if (!router_end(router, request->from) || !router_end(router, request->to)) return false;
+    if (!router->ports) return true; /* nothing has a way out */
     const struct end *from = router_end(router, request->from), *to = router_end(router, request->to);
     const struct port *outs = &router->ports[from->first_port], *ins = &router->ports[to->first_port + to->out_count];
     uint32_t out_equal = 0;
