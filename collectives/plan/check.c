@@ -195,8 +195,9 @@ static weft_status check_operand(const struct site *site, const struct plan_oper
 
 static weft_status check_operands(const struct site *site, const struct plan_step *step)
 {
-    const struct plan_operand *operands = &site->program->operands[step->first_operand];
     uint32_t count = (uint32_t)step->source_count + step->destination_count;
+    if (count == 0) return WEFT_OK; /* of a program without any, operands is NULL */
+    const struct plan_operand *operands = &site->program->operands[step->first_operand];
     for (uint32_t i = 0; i < count; i++) {
         bool source = i < step->source_count;
         weft_status status = check_operand(site, &operands[i], source);
