@@ -20,7 +20,8 @@ if(WEFT_SANITIZE)
     target_compile_options(weft_flags INTERFACE -Wno-pass-failed)
   endif()
   # ctest reads this file first. An allocation that is too large returns NULL, as it does without a sanitizer. hwloc's
-  # PCI plugin leaks; it is unloaded when the leak is found, so only a full stack, taken before, says whose it is.
+  # PCI plugin leaks; it is unloaded when the leak is found, so only a full stack, taken before, says whose it is. That
+  # makes an allocation several times slower: tests that cannot load the plugin do without (weft_test).
   file(WRITE ${PROJECT_BINARY_DIR}/sanitizer_environment.cmake
     "set(ENV{ASAN_OPTIONS} allocator_may_return_null=1:fast_unwind_on_malloc=0:malloc_context_size=12)\n"
     "set(ENV{LSAN_OPTIONS} suppressions=${PROJECT_SOURCE_DIR}/cmake/leaks_of_others.txt:print_suppressions=0)\n"
@@ -34,6 +35,9 @@ if(WEFT_FUZZ)
 endif()
 
 set_property(GLOBAL PROPERTY WEFT_MODULES "")
+# What the tests of one label need, and nothing else.
+add_custom_target(tests_tsan)
+add_custom_target(tests_fuzz)
 
 function(weft_module name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LINK" ${ARGN})
@@ -43,6 +47,26 @@ function(weft_module name)
     target_link_libraries(weft_${name} PUBLIC weft_${module})
   endforeach()
   set_property(GLOBAL APPEND PROPERTY WEFT_MODULES weft_${name})
+endfunction()
+
+# Whether @p target is linked with @p sought, over whatever other targets.
+function(weft_links target sought result)
+  set(waiting ${target})
+  set(seen "")
+  while(waiting AND NOT sought IN_LIST seen)
+    list(POP_FRONT waiting next)
+    list(APPEND seen ${next})
+    if(TARGET ${next})
+      get_target_property(linked ${next} LINK_LIBRARIES)
+      list(REMOVE_ITEM linked ${seen} linked-NOTFOUND)
+      list(APPEND waiting ${linked})
+    endif()
+  endwhile()
+  if(sought IN_LIST seen)
+    set(${result} TRUE PARENT_SCOPE)
+  else()
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
 endfunction()
 
 function(weft_test name)
@@ -66,4 +90,12 @@ function(weft_test name)
   endif()
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
     PROCESSORS ${processors})
+  if("tsan" IN_LIST arg_LABELS)
+    add_dependencies(tests_tsan test_${name})
+  endif()
+  weft_links(test_${name} PkgConfig::HWLOC loads_hwloc)
+  if(WEFT_SANITIZE MATCHES address AND NOT loads_hwloc)
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT
+      "ASAN_OPTIONS=allocator_may_return_null=1:malloc_context_size=12")
+  endif()
 endfunction()
