@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DEFAULT_DEADLINE_NS UINT64_C(20000000000)
+#define DEFAULT_DEADLINE_NS UINT64_C(60000000000)
 
 struct rank_thread {
     const struct ranks_config *config;

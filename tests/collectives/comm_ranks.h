@@ -14,7 +14,7 @@ struct ranks_config {
     uint32_t rank_count;
     bool progress_thread;
     uint64_t slice_bytes;
-    uint64_t deadline_ns; /* 0: 20 s */
+    uint64_t deadline_ns; /* 0: 60 s, so that no machine is too busy */
     uint32_t channel_count;
     rank_function function;
     void *argument;

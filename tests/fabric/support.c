@@ -74,11 +74,11 @@ struct identity make_identity(const weft_unique_id *id, uint32_t rank, uint32_t 
 struct control_config make_config(const weft_unique_id *id, uint32_t rank, uint32_t rank_count)
 {
     return (struct control_config){
-        .identity = make_identity(id, rank, rank_count), .deadline_ns = 20 * NS_PER_S, .keepalive_ns = 10 * NS_PER_S};
+        .identity = make_identity(id, rank, rank_count), .deadline_ns = PATIENCE_NS, .keepalive_ns = 10 * NS_PER_S};
 }
 
 bool wait_failed(struct control *control)
 {
     struct pollfd wake = {.fd = control_wake_descriptor(control), .events = POLLIN};
-    return poll(&wake, 1, 20000) == 1 && control_failed(control);
+    return poll(&wake, 1, PATIENCE_MS) == 1 && control_failed(control);
 }

@@ -170,7 +170,7 @@ static void pair_make(struct pair *pair)
 static int accept_one(int listener)
 {
     struct pollfd ready = {.fd = listener, .events = POLLIN};
-    assert_int_equal(poll(&ready, 1, 10000), 1);
+    assert_int_equal(poll(&ready, 1, PATIENCE_MS), 1);
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     assert_true(fd >= 0);
     return fd;

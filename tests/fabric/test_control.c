@@ -61,7 +61,7 @@ static void *rank_main(void *argument)
 
 static void job_prepare(struct job *job, uint32_t rank_count, void (*body)(struct rank_thread *rank))
 {
-    *job = (struct job){.rank_count = rank_count, .deadline_ns = 20 * NS_PER_S, .body = body};
+    *job = (struct job){.rank_count = rank_count, .deadline_ns = PATIENCE_NS, .body = body};
     assert_int_equal(bootstrap_id_create_local(&job->id), WEFT_OK);
     pthread_barrier_init(&job->barrier, NULL, rank_count);
 }

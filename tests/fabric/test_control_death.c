@@ -68,7 +68,7 @@ static void job_start(struct job *job, uint32_t rank_count, uint64_t seed)
     weft_unique_id id;
     assert_int_equal(bootstrap_id_create_local(&id), WEFT_OK);
     *job = (struct job){
-        .id = id, .rank_count = rank_count, .deadline_ns = 20 * NS_PER_S, .keepalive_ns = 10 * NS_PER_S, .seed = seed};
+        .id = id, .rank_count = rank_count, .deadline_ns = PATIENCE_NS, .keepalive_ns = 10 * NS_PER_S, .seed = seed};
     job->outcomes =
         mmap(NULL, sizeof *job->outcomes * RANKS_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(job->outcomes != MAP_FAILED);

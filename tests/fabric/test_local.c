@@ -201,7 +201,7 @@ static void ranks_die_with_a_killed_supervisor(void **state)
     assert_int_equal(waitpid(supervisor.pid, NULL, 0), supervisor.pid);
     /* The pipe ends when the last rank that could write to it is gone. */
     struct pollfd end = {.fd = supervisor.printed};
-    assert_int_equal(poll(&end, 1, 20000), 1);
+    assert_int_equal(poll(&end, 1, PATIENCE_MS), 1);
     assert_true(end.revents & POLLHUP);
     close(supervisor.said);
     close(supervisor.printed);

@@ -54,7 +54,7 @@ static bool talk_to_all(struct control *control, uint32_t rank)
         while ((status = control_reach_tcp(control, peer, &fd)) == WEFT_IN_PROGRESS) usleep(100);
         struct pollfd ready = {.fd = fd, .events = POLLIN};
         bool talked = status == WEFT_OK && !control_same_host(control, peer) && send(fd, "x", 1, MSG_NOSIGNAL) == 1 &&
-                      poll(&ready, 1, 10000) == 1 && recv(fd, &byte, 1, 0) == 1;
+                      poll(&ready, 1, PATIENCE_MS) == 1 && recv(fd, &byte, 1, 0) == 1;
         if (fd >= 0) close(fd);
         if (!talked) return false;
     }

@@ -162,7 +162,7 @@ static void exchange_over(int fd, uint32_t own, uint32_t peer, int family)
     uint32_t got = 0;
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     if (getsockname(fd, (struct sockaddr *)&name, &size) != 0 || name.ss_family != family) abort();
-    if (send(fd, &own, sizeof own, MSG_NOSIGNAL) != sizeof own || poll(&ready, 1, 10000) != 1 ||
+    if (send(fd, &own, sizeof own, MSG_NOSIGNAL) != sizeof own || poll(&ready, 1, PATIENCE_MS) != 1 ||
         recv(fd, &got, sizeof got, 0) != sizeof got || got != peer)
         abort();
 }
@@ -303,21 +303,36 @@ static void a_rank_0_elsewhere_than_its_address_is_told(void **state)
     assert_non_null(strstr(job.ranks[1].diagnostic.text, "Connection refused"));
 }
 
+/* Seven of eight ranks meet; the first answer that does not name rank 5, or NULL. */
+static const char *meet_without_rank_5(uint64_t deadline_ns)
+{
+    static struct job job;
+    const char *other = NULL;
+    job_prepare(&job, 8, 2, AF_INET);
+    for (uint32_t rank = 0; rank < 8; rank++) {
+        job.ranks[rank].config.deadline_ns = deadline_ns;
+        if (rank != 5) rank_start(&job, rank);
+    }
+    for (uint32_t rank = 0; rank < 8; rank++)
+        if (rank != 5) pthread_join(job.ranks[rank].thread, NULL);
+    pthread_barrier_destroy(&job.barrier);
+    for (uint32_t rank = 0; rank < 8; rank++) {
+        if (rank == 5) continue;
+        assert_int_equal(job.ranks[rank].joined, WEFT_DEADLINE_EXCEEDED);
+        const char *said = job.ranks[rank].diagnostic.text;
+        if (!other && !strstr(said, "rank 5 has not arrived within ")) other = said;
+    }
+    return other;
+}
+
 static void who_is_missing_is_named_by_all(void **state)
 {
     (void)state;
-    static struct job job;
-    job_prepare(&job, 8, 2, AF_INET);
-    for (uint32_t rank = 0; rank < 8; rank++) {
-        job.ranks[rank].config.deadline_ns = NS_PER_S;
-        if (rank != 5) rank_start(&job, rank);
-    }
-    for (uint32_t rank = 0; rank < 8; rank++) {
-        if (rank == 5) continue;
-        pthread_join(job.ranks[rank].thread, NULL);
-        expect_refused(&job.ranks[rank], WEFT_DEADLINE_EXCEEDED, "rank 5 has not arrived within 1.0 s");
-    }
-    pthread_barrier_destroy(&job.barrier);
+    /* On a machine so busy that the others have not met by then, one of them is late, and may be named. */
+    const char *other = "never met";
+    for (uint64_t deadline_ns = NS_PER_S; other && deadline_ns <= 16 * NS_PER_S; deadline_ns *= 4)
+        other = meet_without_rank_5(deadline_ns);
+    if (other) fail_msg("%s", other);
 }
 
 /* ---- Strangers ---- */

@@ -241,13 +241,19 @@ static void who_does_not_give_is_named_at_the_deadline(void **state)
 {
     (void)state;
     struct rank_thread ranks[RANKS_MAX];
-    struct job job = {.rank_count = 5, .silent = 3, .deadline_ns = 300 * NS_PER_MS};
-    job_run(&job, ranks);
-    for (uint32_t rank = 0; rank < 5; rank++) {
-        if (rank == 3) continue;
-        assert_int_equal(ranks[rank].status, WEFT_DEADLINE_EXCEEDED);
-        assert_non_null(strstr(ranks[rank].diagnostic.text, "rank 3 "));
+    /* On a machine so busy that the others have not given by then, one of them may be named. */
+    const char *other = "never gathered";
+    for (uint64_t deadline_ns = 300 * NS_PER_MS; other && deadline_ns <= 5 * NS_PER_S; deadline_ns *= 4) {
+        struct job job = {.rank_count = 5, .silent = 3, .deadline_ns = deadline_ns};
+        job_run(&job, ranks);
+        other = NULL;
+        for (uint32_t rank = 0; rank < 5; rank++) {
+            if (rank == 3) continue;
+            assert_int_equal(ranks[rank].status, WEFT_DEADLINE_EXCEEDED);
+            if (!strstr(ranks[rank].diagnostic.text, "rank 3 ")) other = ranks[rank].diagnostic.text;
+        }
     }
+    if (other) fail_msg("%s", other);
 }
 
 int main(void)

@@ -7,7 +7,7 @@ perf=$1
 "$perf" all_reduce --ranks 3 -b 256K -e 256K --iters 100000000 >"$scratch/out" 2>"$scratch/err" &
 supervisor=$!
 victim=
-for _ in $(seq 100); do
+for _ in $(seq 400); do
   sleep 0.1
   grep -q '^# ' "$scratch/out" || continue # the communicator stands
   for pid in $(cat "/proc/$supervisor/task/$supervisor/children" 2>/dev/null); do
