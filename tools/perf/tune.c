@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "tools/perf/measure.h"
+#include "tools/perf/ping.h"
 
-enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200 };
+enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200, ATTEMPTS = 4 };
 static const double turn_us = 3e3;      /* a candidate's turn, within the bounds */
 static const double sure_enough = 0.97; /* medians of five turns differ by some percent for no reason */
+static const double steady = 1.6;       /* pings of one state differ by less, those of two by threefold and more */
 
 const struct tune_row *tune_best(const struct tune_row *rows, uint32_t row_count)
 {
@@ -33,12 +35,21 @@ struct tuner {
     FILE *rows; /* rank 0's; NULL on others */
 };
 
+/* What is measured of one size. Everybody has a turn in each round. */
+struct turns {
+    bool possible[WEFT_ALGORITHM_COUNT];
+    uint64_t calls[WEFT_ALGORITHM_COUNT];
+    double times_us[WEFT_ALGORITHM_COUNT][ROUNDS];
+    double ping_us[ROUNDS + 1]; /* before the first round and after each */
+};
+
+/* The first call finds the caches as another candidate left them, and is not counted. */
 static weft_status turn(struct tuner *tuner, int algorithm, uint64_t calls, double *median_us)
 {
     double p99_us;
     tuner->options.algorithm = algorithm;
-    weft_status status = measure_calls(&tuner->measurement, calls);
-    if (!status) summarize(tuner->measurement.times_us, calls, median_us, &p99_us);
+    weft_status status = measure_calls(&tuner->measurement, calls + 1);
+    if (!status) summarize(tuner->measurement.times_us + 1, calls, median_us, &p99_us);
     return status;
 }
 
@@ -56,37 +67,67 @@ static weft_status probe(struct tuner *tuner, int algorithm, uint64_t *calls, bo
     return status;
 }
 
-static void row_write(const struct tuner *tuner, int algorithm, double time_us)
+static void row_write(const struct tuner *tuner, int algorithm, double time_us, double ping_us)
 {
     const struct call_site *site = &tuner->measurement.site;
     uint64_t bytes = site->count * weft_dtype_size((weft_dtype)tuner->options.dtype);
     weft_collective collective = (weft_collective)tuner->options.collective;
     int chosen = algorithm == WEFT_ALGORITHM_AUTO ? (int)weft_comm_algorithm(site->comm, collective, bytes) : algorithm;
     if (tuner->rows)
-        fprintf(tuner->rows, "%d %" PRIu64 " %d %d %.4f\n", (int)collective, bytes, algorithm, chosen, time_us);
+        fprintf(tuner->rows, "%d %" PRIu64 " %d %d %.4f %.4f\n", (int)collective, bytes, algorithm, chosen, time_us,
+                ping_us);
 }
 
-/* One size: everybody a turn, five times. */
+/* Each round begins with another candidate, so that none always comes after the same one. */
+static weft_status rounds_run(struct tuner *tuner, struct turns *turns)
+{
+    weft_comm *comm = tuner->measurement.comm;
+    weft_status status = ping_measure(comm, &turns->ping_us[0]);
+    for (int round = 0; round < ROUNDS && !status; round++) {
+        for (int k = 0; k < WEFT_ALGORITHM_COUNT && !status; k++) {
+            int i = (round + k) % WEFT_ALGORITHM_COUNT;
+            if (turns->possible[i]) status = turn(tuner, i, turns->calls[i], &turns->times_us[i][round]);
+        }
+        if (!status) status = ping_measure(comm, &turns->ping_us[round + 1]);
+    }
+    return status;
+}
+
+/* Did the ranks' processors stay as far apart as they were? All ranks know the same pings. */
+static bool state_was_steady(const struct turns *turns)
+{
+    double least = turns->ping_us[0], most = turns->ping_us[0];
+    for (int i = 1; i <= ROUNDS; i++) {
+        if (turns->ping_us[i] < least) least = turns->ping_us[i];
+        if (turns->ping_us[i] > most) most = turns->ping_us[i];
+    }
+    return most <= steady * least;
+}
+
+/* One size, again where the machine changed meanwhile; what the last attempt finds stays. */
 static weft_status size_tune(struct tuner *tuner, uint64_t bytes)
 {
-    double times_us[WEFT_ALGORITHM_COUNT][ROUNDS], median_us, p99_us;
-    uint64_t calls[WEFT_ALGORITHM_COUNT];
-    bool possible[WEFT_ALGORITHM_COUNT];
+    struct turns turns = {0};
     struct measurement *measurement = &tuner->measurement;
     const uint64_t blocks = perf_has_blocks(tuner->options.collective) ? measurement->rank_count : 1;
     measurement->site.count = bytes / weft_dtype_size((weft_dtype)tuner->options.dtype) / blocks;
     call_place(&measurement->site, measurement->send, measurement->recv, false);
     weft_status status = WEFT_OK;
-    for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++) status = probe(tuner, i, &calls[i], &possible[i]);
-    for (int round = 0; round < ROUNDS; round++)
-        for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++)
-            if (possible[i]) status = turn(tuner, i, calls[i], &times_us[i][round]);
-    for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++) {
-        if (!possible[i]) continue;
-        summarize(times_us[i], ROUNDS, &median_us, &p99_us);
-        row_write(tuner, i, median_us);
+    for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++)
+        status = probe(tuner, i, &turns.calls[i], &turns.possible[i]);
+    for (int attempt = 0; attempt < ATTEMPTS && !status; attempt++) {
+        status = rounds_run(tuner, &turns);
+        if (!status && state_was_steady(&turns)) break;
     }
-    return status;
+    if (status) return status;
+    double ping_us, median_us, p99_us;
+    summarize(turns.ping_us, ROUNDS + 1, &ping_us, &p99_us);
+    for (int i = 0; i < WEFT_ALGORITHM_COUNT; i++) {
+        if (!turns.possible[i]) continue;
+        summarize(turns.times_us[i], ROUNDS, &median_us, &p99_us);
+        row_write(tuner, i, median_us, ping_us);
+    }
+    return WEFT_OK;
 }
 
 static weft_status everything_tune(struct tuner *tuner)

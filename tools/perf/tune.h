@@ -20,6 +20,7 @@ struct tune_row {
     weft_algorithm algorithm; /* WEFT_ALGORITHM_AUTO: the automatic choice's time ... */
     weft_algorithm chosen;    /* ... which was this; else the same as algorithm */
     double time_us;
+    double ping_us;                 /* at the time, ping.h; 0: not known */
     uint64_t channels, slice_bytes; /* 0: the model's */
 };
 

@@ -40,8 +40,8 @@ static int rows_take(struct results *results, const struct variant *variant)
     snprintf(path, sizeof path, "%s.rows", results->options->tune_file);
     FILE *file = fopen(path, "re");
     if (!file) return file_error(path);
-    while (results->row_count < ROWS_MOST &&
-           fscanf(file, "%d %" SCNu64 " %d %d %lf", &collective, &row.bytes, &algorithm, &chosen, &row.time_us) == 5) {
+    while (results->row_count < ROWS_MOST && fscanf(file, "%d %" SCNu64 " %d %d %lf %lf", &collective, &row.bytes,
+                                                    &algorithm, &chosen, &row.time_us, &row.ping_us) == 6) {
         row.collective = (weft_collective)collective;
         row.algorithm = (weft_algorithm)algorithm;
         row.chosen = (weft_algorithm)chosen;
@@ -161,10 +161,10 @@ static void json_rows(FILE *file, const struct results *results, bool *first)
         fprintf(file,
                 "%s\n{\"transport\":\"%s\",\"ranks\":%" PRIu64 ",\"collective\":\"%s\",\"bytes\":%" PRIu64
                 ",\"algorithm\":\"%s\",\"chosen\":\"%s\",\"channels\":%" PRIu64 ",\"slice_bytes\":%" PRIu64
-                ",\"time_us\":%.4f}",
+                ",\"time_us\":%.4f,\"ping_us\":%.4f}",
                 *first ? "" : ",", results->transport, results->ranks, weft_collective_name(row->collective),
                 row->bytes, weft_algorithm_name(row->algorithm), weft_algorithm_name(row->chosen), row->channels,
-                row->slice_bytes, row->time_us);
+                row->slice_bytes, row->time_us, row->ping_us);
         *first = false;
     }
 }
