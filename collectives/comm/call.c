@@ -30,14 +30,10 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
         (uint64_t)choice->algorithm << 32 | choice->channel_units,
         (uint64_t)choice->slice_bytes << 32 | comm->slot_bytes,
         (uint64_t)choice->canonical << 32 | comm->slot_depth,
-        0,
-        0,
+        cost_model_hash(comm->model), /* measured figures are a file's: ranks that read others hear of it first */
         comm->topology.book ? comm->topology.book->hash : 0,
         comm->tuning ? comm->tuning->hash : 0,
     };
-    /* Measured figures are a file's: ranks that read different ones are to hear of it before their choices part. */
-    memcpy(&fields[3], &comm->model->message_ns, sizeof fields[3]);
-    memcpy(&fields[4], &comm->model->byte_ns, sizeof fields[4]);
     return (uint32_t)fields_hash(fields, sizeof fields / sizeof fields[0]);
 }
 
@@ -133,6 +129,7 @@ static weft_status memo_make(struct weft_comm *comm, const struct collective_cal
         .slice_bytes = comm->slice_bytes,
         .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
         .canonical = canonical,
+        .crowd = comm->crowd,
     };
     struct select_choice choice;
     weft_status status = select_plan(comm->model, &request, &choice);

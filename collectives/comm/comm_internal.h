@@ -113,6 +113,7 @@ struct weft_comm {
     uint64_t deadline_ns, spin_ns;
     weft_algorithm algorithm;
     uint32_t channel_units, slice_bytes, slot_bytes, slot_depth, local_rank_count;
+    double crowd; /* ranks per processor, for prices; 0: not known to be alike on all ranks */
     const struct cost_model *model;
     struct cost_model measured_model; /* what `model` points to where figures or choices were measured */
     struct tuning *tuning;            /* these choices; NULL: none */

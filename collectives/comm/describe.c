@@ -21,6 +21,7 @@ static struct select_choice sample_choice(const struct weft_comm *comm, weft_col
         .slice_bytes = comm->slice_bytes,
         .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
         .canonical = canonical,
+        .crowd = comm->crowd,
     };
     struct select_choice choice = {0};
     select_plan(comm->model, &request, &choice);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/config.h"
 #include "base/log.h"
@@ -132,6 +133,9 @@ weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diag
     bool shm_only = one_host && wanted != TRANSPORT_TCP && wanted != TRANSPORT_VERBS;
     comm->exchanges = shm_only && comm->identity.rank_count <= EXCHANGE_RANKS;
     comm->model = model_choose(comm, shm_only);
+    /* Processors of the host, not those that this rank may use: all ranks are to come to the same. */
+    long processors = sysconf(_SC_NPROCESSORS_CONF);
+    comm->crowd = one_host && processors > 0 ? (double)comm->identity.rank_count / (double)processors : 0;
     if (shm_only) {
         endpoint_destroy(comm->verbs);
         comm->verbs = NULL;

@@ -4,7 +4,8 @@
  * rank, so nothing has to be agreed.
  *
  * The price is alpha-beta: messages one after another, each at alpha, plus the bytes that the busiest rank moves, at
- * beta. Figures carry their unit and source, below.
+ * beta; for direct plans that go by rounds, rounds and what the kernel copies. Figures carry their unit and source,
+ * below. docs/design/selection.md has the terms, and how far off they are.
  */
 #ifndef COLLECTIVES_SELECT_H
 #define COLLECTIVES_SELECT_H
@@ -16,9 +17,19 @@
 struct tuning; /* tuning.h */
 
 struct cost_model {
-    double message_ns;           /* alpha: from put to the next step at the receiver, empty slice */
-    double byte_ns;              /* beta: one pass of combining or copying a byte from slot to slot */
-    double step_ns;              /* overhead of one step at the rank that runs it */
+    double message_ns;   /* alpha: from put to the next step at the receiver, empty slice */
+    double byte_ns;      /* beta: one pass of combining or copying a byte from slot to slot */
+    double lone_byte_ns; /* the same where a chunk is one slice, so that no two passes overlap; 0: as byte_ns */
+    double step_ns;      /* overhead of one step at the rank that runs it */
+    double switch_ns;    /* where ranks share a processor: from one that waits to the next */
+    /* Direct plans that go by rounds, among ranks that share memory (exec/exchange.h). round_ns 0: there are none. */
+    double round_ns;             /* a round of two ranks, the call included */
+    double cell_ns;              /* each further rank's cell in it */
+    double cell_byte_ns;         /* a byte into a cell and out of it */
+    double copy_ns;              /* one copy by the kernel, whatever its size */
+    double copy_byte_ns;         /* a byte that the kernel copies and that is combined */
+    bool joins;                  /* what a step combines goes on in the same pass; else it is sent after it has come */
+    double doubt;                /* by how much, of one, the figures may be wrong */
     uint32_t slice_bytes;        /* best size of a slice in flight */
     uint32_t slot_depth;         /* how many of them keep a sender busy */
     const char *source;          /* how the figures were got */
@@ -56,6 +67,7 @@ struct select_request {
     uint32_t slice_bytes;    /* forced; 0: the model's choice */
     uint64_t exchange_bytes; /* direct plans go by exchange.h, messages up to here in its cells; 0: they do not */
     bool canonical;          /* of plans whose results are, only; where ranks combine */
+    double crowd;            /* ranks that share a processor; up to 1: each has one */
     /* NULL: nothing is known of where ranks are. */
     const struct select_links *links;
 };
@@ -74,4 +86,7 @@ struct select_choice {
  */
 weft_status select_plan(const struct cost_model *model, const struct select_request *request,
                         struct select_choice *choice);
+
+/* Of all figures that choices depend on, for ranks to compare; not of the tuning. */
+uint64_t cost_model_hash(const struct cost_model *model);
 #endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/select/price.h"
+
+#include <math.h>
+
+/*
+ * What a plan costs: messages one after another, steps of the busiest rank (those of one slice), bytes that it moves
+ * per byte of a block (of the message, where there is one block), and how much of that each chunk is.
+ */
+struct shape {
+    double messages, steps, passes, chunk;
+    bool fills; /* slices go through a chain of ranks, which has to fill before work overlaps */
+};
+
+static double log2_floor(uint32_t n)
+{
+    return n > 1 ? 31 - __builtin_clz(n) : 0;
+}
+
+static double log2_up(uint32_t n)
+{
+    return n > 1 ? 32 - __builtin_clz(n - 1) : 0;
+}
+
+/* One block, which all ranks have a part in. @p joins: as in struct cost_model. */
+static struct shape whole_shape(weft_collective collective, weft_algorithm algorithm, uint32_t n, bool joins)
+{
+    double others = n - 1, depth = n > 1 ? 1 + log2_floor(n - 1) : 0;
+    if (collective == WEFT_ALL_REDUCE && algorithm == WEFT_ALGORITHM_HALVING) /* a step for each rank's chunk, twice */
+        return (struct shape){2 * log2_up(n), 2.0 * n, 2 * others / n + 1, 1.0 / n, false};
+    bool ring = algorithm == WEFT_ALGORITHM_RING, tree = algorithm == WEFT_ALGORITHM_TREE;
+    /* Between two ranks either sends all there is, or gets it. */
+    double down = n == 2 ? 1 : 2, up = n == 2 ? 1 : 2.5, both = n > 2 ? 3 : joins ? 1.5 : 2;
+    switch (collective) {
+    case WEFT_ALL_REDUCE: /* tree: up to two children's slices in, own, one out; then one in, two out, one kept */
+        if (ring) return (struct shape){2 * others, 2 * others + 1, 2 * others / n + 1, 1.0 / n, false};
+        if (tree) return (struct shape){2 * log2_floor(n), 2 * log2_floor(n) + 1, both, 0.5, true};
+        if (n == 2) return (struct shape){1, 2, 2, 1, false}; /* as many bytes from rank to rank as a ring, at once */
+        return (struct shape){2, 2 * others + 2, 3, 1.0 / n, false};
+    case WEFT_BROADCAST:
+    case WEFT_REDUCE:
+        if (ring) return (struct shape){others, others + 1, down, 0.5, true};
+        if (tree) return (struct shape){depth, depth + 1, collective == WEFT_REDUCE ? up : down, 0.5, true};
+        return (struct shape){1, 2, others, 1, false};
+    case WEFT_BARRIER:
+        if (ring) return (struct shape){others, others + 1, 0, 0, false};
+        if (tree) return (struct shape){2 * log2_floor(n), 2 * log2_floor(n) + 1, 0, 0, false};
+        return (struct shape){log2_up(n), log2_up(n) + 1, 0, 0, false};
+    default: /* send_recv */
+        return (struct shape){1, 2, 1, 1, false};
+    }
+}
+
+/*
+ * A block for each rank, or for each pair. What passes through a rank is kept, combined and handed on in one pass; a
+ * root moves all blocks, whatever the way, and down a tree its own one apart.
+ */
+static struct shape blocks_shape(weft_collective collective, weft_algorithm algorithm, uint32_t n)
+{
+    double others = n - 1, passes = n;
+    switch (algorithm) {
+    case WEFT_ALGORITHM_RING:
+        return (struct shape){others, others + 1, passes, 1, false};
+    case WEFT_ALGORITHM_TREE:
+        return (struct shape){log2_up(n), n, collective == WEFT_SCATTER ? passes + 1 : passes, 1, true};
+    case WEFT_ALGORITHM_HALVING:
+        return (struct shape){log2_up(n), n + log2_up(n), passes, 1, false};
+    default:
+        return (struct shape){1, collective == WEFT_ALL_TO_ALL ? 2.0 * n : n, passes, 1, false};
+    }
+}
+
+/*
+ * Of all ranks together, by their number. However one block gets to all ranks, or from them, as many bytes leave a rank
+ * and reach another: only who moves them differs.
+ */
+static double mean_passes(weft_collective collective, double n, const struct shape *shape)
+{
+    double moved = 2 * (n - 1) / n;
+    switch (collective) {
+    case WEFT_ALL_REDUCE:
+        return moved + 1;
+    case WEFT_BROADCAST:
+    case WEFT_REDUCE:
+        return moved;
+    default:
+        return shape->passes;
+    }
+}
+
+/* ---- Rounds (exec/exchange.h): what one rank does on memory that has to be copied by the kernel ---- */
+
+/* Of a block that is everybody's, each takes a share, in pieces of so much; a block's owner is given it whole. */
+enum { ROUNDS_APART_BYTES = 32 << 10, ROUNDS_PIECES_BYTES = 256 << 10 };
+
+struct rounds_work {
+    double copies, bytes; /* of the busiest rank */
+};
+
+static struct rounds_work one_block_work(weft_collective collective, double n, double bytes)
+{
+    double others = n - 1, share = bytes / n, pieces = share / (ROUNDS_PIECES_BYTES / n);
+    if (pieces < 1) pieces = 1;
+    if (bytes * others <= ROUNDS_APART_BYTES) /* everybody makes all of its own result */
+        return collective == WEFT_BROADCAST ? (struct rounds_work){1, bytes}
+                                            : (struct rounds_work){others, others * bytes};
+    switch (collective) {
+    case WEFT_ALL_REDUCE: /* read the others' share, write it to them */
+        return (struct rounds_work){2 * others * pieces, 2 * others * share};
+    case WEFT_REDUCE:
+        return (struct rounds_work){n * pieces, n * share};
+    default: /* some read from the root while it writes to them, and wait for one another's page tables */
+        return (struct rounds_work){others * pieces, 1.5 * others * share};
+    }
+}
+
+static struct rounds_work blocks_work(weft_collective collective, double n, double bytes)
+{
+    bool rooted = collective == WEFT_GATHER || collective == WEFT_SCATTER;
+    double pieces = bytes / (ROUNDS_PIECES_BYTES / n), blocks = rooted ? 1 : n - 1;
+    return (struct rounds_work){blocks * (pieces > 1 ? pieces : 1), blocks * bytes};
+}
+
+static bool has_one_block(weft_collective collective)
+{
+    return collective == WEFT_ALL_REDUCE || collective == WEFT_BROADCAST || collective == WEFT_REDUCE;
+}
+
+bool price_is_by_rounds(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
+{
+    return algorithm == WEFT_ALGORITHM_DIRECT && request->exchange_bytes > 0 && model->round_ns > 0 &&
+           request->collective != WEFT_SEND_RECV;
+}
+
+static double crowd_of(const struct select_request *request)
+{
+    return request->crowd > 1 ? request->crowd : 1;
+}
+
+double price_turn_ns(const struct cost_model *model, const struct select_request *request)
+{
+    return request->crowd > 1 ? request->crowd * model->switch_ns : 0;
+}
+
+static double rounds_price(const struct cost_model *model, const struct select_request *request)
+{
+    double n = request->rank_count, bytes = (double)request->bytes, crowd = crowd_of(request);
+    /* A cell has to reach the others, and theirs this rank. */
+    double round_ns = model->round_ns + (n - 2) * model->cell_ns + 2 * price_turn_ns(model, request);
+    if (request->collective == WEFT_BARRIER) return round_ns;
+    if (request->bytes <= request->exchange_bytes) return round_ns + crowd * (n - 1) * bytes * model->cell_byte_ns;
+    struct rounds_work work = has_one_block(request->collective) ? one_block_work(request->collective, n, bytes)
+                                                                 : blocks_work(request->collective, n, bytes);
+    return 2 * round_ns + crowd * (work.copies * model->copy_ns + work.bytes * model->copy_byte_ns);
+}
+
+/* ---- Steps, over slots ---- */
+
+/*
+ * Where groups are hosts, most messages of rings and trees stay in one: of a ring's n each time round one for each host
+ * leaves it, of a tree's levels those over hosts do.
+ */
+static double messages_price(const struct cost_model *model, const struct select_request *request,
+                             weft_algorithm algorithm, const struct shape *shape)
+{
+    double all = (shape->messages + 1) * model->message_ns, far = shape->messages, ranks = request->rank_count;
+    const struct select_groups *groups = request->links ? &request->links->groups : NULL;
+    if (!groups || !groups->count || !groups->within) return all;
+    double depth = request->collective == WEFT_ALL_REDUCE || request->collective == WEFT_BARRIER ? 2 : 1;
+    if (algorithm == WEFT_ALGORITHM_RING) far = ceil(shape->messages * groups->count / ranks);
+    if (algorithm == WEFT_ALGORITHM_TREE) far = depth * log2_up(groups->count);
+    if (far > shape->messages) far = shape->messages;
+    return all - (shape->messages - far) * (model->message_ns - groups->within->message_ns);
+}
+
+static double steps_price(const struct cost_model *model, const struct select_request *request,
+                          weft_algorithm algorithm)
+{
+    bool blocks = request->collective != WEFT_SEND_RECV && request->collective >= WEFT_ALL_GATHER &&
+                  request->collective != WEFT_REDUCE;
+    struct shape shape = blocks ? blocks_shape(request->collective, algorithm, request->rank_count)
+                                : whole_shape(request->collective, algorithm, request->rank_count, model->joins);
+    const struct select_links *links = request->links;
+    double bytes = (double)request->bytes, chunk = bytes * shape.chunk, crowd = crowd_of(request);
+    /* Processors that ranks share have to do what all of these do. */
+    double shared = crowd > 1 ? crowd * mean_passes(request->collective, request->rank_count, &shape) : 0;
+    double passes = shared > shape.passes ? shared : shape.passes;
+    /* A chunk of one slice goes out before it comes in. */
+    bool lone = chunk <= model->slice_bytes && model->lone_byte_ns > 0;
+    double byte_ns = lone ? model->lone_byte_ns : model->byte_ns;
+    double pass_ns = (lone && passes > 0 && passes < 2 ? 2 : passes) * byte_ns;
+    if (links && links->messages[request->collective][algorithm])
+        shape.messages = links->messages[request->collective][algorithm];
+    if (links && links->byte_ns[request->collective][algorithm] > pass_ns)
+        pass_ns = links->byte_ns[request->collective][algorithm];
+    double slice = chunk < model->slice_bytes ? chunk : model->slice_bytes;
+    /* Every message of the chain but the first carries one slice before work overlaps. */
+    double fill = shape.fills && shape.messages > 1 ? (shape.messages - 1) * slice * byte_ns : 0;
+    return messages_price(model, request, algorithm, &shape) + shape.messages * price_turn_ns(model, request) +
+           crowd * shape.steps * model->step_ns + pass_ns * bytes + fill;
+}
+
+double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
+{
+    if (algorithm == WEFT_ALGORITHM_HIERARCHICAL)
+        return price_hierarchical(model, request, &(uint32_t){request->channel_units});
+    return price_is_by_rounds(model, request, algorithm) ? rounds_price(model, request)
+                                                         : steps_price(model, request, algorithm);
+}

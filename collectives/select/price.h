@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a plan is expected to take. Pure. docs/design/selection.md says where the terms come from. */
+#ifndef COLLECTIVES_SELECT_PRICE_H
+#define COLLECTIVES_SELECT_PRICE_H
+
+#include "collectives/select/select.h"
+
+/* Do direct plans of the request go by rounds? */
+bool price_is_by_rounds(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm);
+/* What each message waits where ranks share processors: until the others that share this one have had their turn. */
+double price_turn_ns(const struct cost_model *model, const struct select_request *request);
+/* @p units: the channel units that it is the price of, where they make a difference. */
+double price_hierarchical(const struct cost_model *model, const struct select_request *request, uint32_t *units);
+/* Nanoseconds. */
+double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm);
+#endif

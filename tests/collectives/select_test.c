@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The choice between plans: by rounds, over slots, where ranks share processors, and how figures' doubt counts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "collectives/select/select.h"
+
+enum { EXCHANGE = 4 << 10 };
+
+static struct select_choice choose(const struct cost_model *model, struct select_request request)
+{
+    struct select_choice choice;
+    if (!request.rank_count) request.rank_count = 2;
+    assert_int_equal(select_plan(model, &request, &choice), WEFT_OK);
+    return choice;
+}
+
+static weft_algorithm chosen(const struct cost_model *model, weft_collective collective, uint64_t bytes)
+{
+    return choose(model, (struct select_request){.collective = collective, .bytes = bytes, .exchange_bytes = EXCHANGE})
+        .algorithm;
+}
+
+/* What `weft-perf --calibrate` measured on two threads of one core: slots stay in their cache. */
+static struct cost_model near_model(void)
+{
+    struct cost_model model = cost_model_shm;
+    model.message_ns = 280;
+    model.step_ns = 0;
+    model.byte_ns = 0.043;
+    model.lone_byte_ns = 0.078;
+    model.round_ns = 160;
+    model.cell_byte_ns = 0.14;
+    model.copy_ns = 2230;
+    model.copy_byte_ns = 0.108;
+    model.doubt = 0.13;
+    return model;
+}
+
+static void cores_apart_exchange_by_rounds_at_every_size(void **state)
+{
+    (void)state;
+    for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++)
+        for (uint64_t bytes = 8; bytes <= 8 << 20 && i != WEFT_SEND_RECV; bytes *= 4)
+            assert_int_equal(chosen(&cost_model_shm, (weft_collective)i, bytes), WEFT_ALGORITHM_DIRECT);
+}
+
+static void threads_of_one_core_use_slots_where_the_kernel_would_copy(void **state)
+{
+    (void)state;
+    const struct cost_model model = near_model();
+    static const weft_collective one_block[] = {WEFT_ALL_REDUCE, WEFT_BROADCAST, WEFT_REDUCE};
+    for (size_t i = 0; i < sizeof one_block / sizeof *one_block; i++) {
+        assert_int_equal(chosen(&model, one_block[i], 8), WEFT_ALGORITHM_DIRECT);
+        assert_int_equal(chosen(&model, one_block[i], EXCHANGE), WEFT_ALGORITHM_DIRECT);
+        assert_int_not_equal(chosen(&model, one_block[i], 8 << 10), WEFT_ALGORITHM_DIRECT);
+        assert_int_equal(chosen(&model, one_block[i], 512 << 10), WEFT_ALGORITHM_TREE);
+        assert_int_equal(chosen(&model, one_block[i], 8 << 20), WEFT_ALGORITHM_TREE);
+    }
+    assert_int_equal(chosen(&model, WEFT_REDUCE_SCATTER, 1 << 20), WEFT_ALGORITHM_RING);
+    assert_int_equal(chosen(&model, WEFT_BARRIER, 0), WEFT_ALGORITHM_DIRECT);
+}
+
+static void figures_in_doubt_leave_the_choice_to_rounds(void **state)
+{
+    (void)state;
+    struct cost_model model = near_model();
+    const struct select_request request = {
+        .collective = WEFT_ALL_REDUCE, .bytes = 64 << 10, .exchange_bytes = EXCHANGE};
+    model.copy_byte_ns = 0.16; /* rounds are dearer, by less than half */
+    model.doubt = 0;
+    struct select_choice sure = choose(&model, request);
+    assert_int_not_equal(sure.algorithm, WEFT_ALGORITHM_DIRECT);
+    model.doubt = 0.5;
+    struct select_choice unsure = choose(&model, request);
+    assert_int_equal(unsure.algorithm, WEFT_ALGORITHM_DIRECT);
+    /* What is said to be expected is the same. */
+    assert_true(sure.predicted_ns[WEFT_ALGORITHM_DIRECT] == unsure.predicted_ns[WEFT_ALGORITHM_DIRECT]);
+}
+
+static void without_rounds_the_direct_plan_is_priced_by_its_steps(void **state)
+{
+    (void)state;
+    struct select_request request = {.collective = WEFT_ALL_REDUCE, .bytes = 1 << 20, .exchange_bytes = EXCHANGE};
+    double by_rounds = choose(&cost_model_shm, request).predicted_ns[WEFT_ALGORITHM_DIRECT];
+    request.exchange_bytes = 0;
+    struct select_choice choice = choose(&cost_model_shm, request);
+    assert_true(choice.predicted_ns[WEFT_ALGORITHM_DIRECT] > by_rounds);
+    assert_int_not_equal(choice.algorithm, WEFT_ALGORITHM_DIRECT); /* it sends everything, a tree what it has to */
+}
+
+static void two_ranks_over_tcp_prefer_what_waits_least(void **state)
+{
+    (void)state;
+    for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++) {
+        if (i == WEFT_SEND_RECV || i == WEFT_BARRIER) continue;
+        const struct select_request request = {.collective = (weft_collective)i, .bytes = 64 << 10};
+        assert_int_equal(choose(&cost_model_tcp, request).algorithm, WEFT_ALGORITHM_DIRECT);
+    }
+}
+
+static void ranks_that_share_processors_avoid_long_chains(void **state)
+{
+    (void)state;
+    struct select_request request = {.collective = WEFT_ALL_REDUCE, .rank_count = 4, .bytes = 512 << 10};
+    struct select_choice apart = choose(&cost_model_tcp, request);
+    assert_int_equal(apart.algorithm, WEFT_ALGORITHM_RING);
+    request.crowd = 1; /* a processor for each */
+    assert_true(choose(&cost_model_tcp, request).predicted_ns[WEFT_ALGORITHM_RING] ==
+                apart.predicted_ns[WEFT_ALGORITHM_RING]);
+    request.crowd = 2;
+    struct select_choice crowded = choose(&cost_model_tcp, request);
+    assert_int_equal(crowded.algorithm, WEFT_ALGORITHM_DIRECT);
+    assert_true(crowded.predicted_ns[WEFT_ALGORITHM_RING] > apart.predicted_ns[WEFT_ALGORITHM_RING]);
+}
+
+static void more_bytes_never_cost_less(void **state)
+{
+    (void)state;
+    const struct cost_model near = near_model();
+    const struct cost_model *models[] = {&cost_model_shm, &near, &cost_model_tcp};
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        struct select_request request = {.collective = WEFT_ALL_REDUCE, .exchange_bytes = m < 2 ? EXCHANGE : 0};
+        double before = 0;
+        /* One slice of its own costs more a byte than a stream does: sizes on either side are compared apart. */
+        for (request.bytes = 8; request.bytes <= 128 << 10; request.bytes *= 2) {
+            double now = choose(models[m], request).predicted_ns[WEFT_ALGORITHM_TREE];
+            assert_true(now >= before);
+            before = now;
+        }
+    }
+}
+
+static void every_figure_is_in_the_hash(void **state)
+{
+    (void)state;
+    static const size_t figures[] = {
+        offsetof(struct cost_model, message_ns),   offsetof(struct cost_model, byte_ns),
+        offsetof(struct cost_model, lone_byte_ns), offsetof(struct cost_model, step_ns),
+        offsetof(struct cost_model, switch_ns),    offsetof(struct cost_model, round_ns),
+        offsetof(struct cost_model, cell_ns),      offsetof(struct cost_model, cell_byte_ns),
+        offsetof(struct cost_model, copy_ns),      offsetof(struct cost_model, copy_byte_ns),
+        offsetof(struct cost_model, doubt),
+    };
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        struct cost_model other = cost_model_shm;
+        *(double *)(void *)((char *)&other + figures[i]) += 1;
+        assert_true(cost_model_hash(&other) != cost_model_hash(&cost_model_shm));
+    }
+    struct cost_model same = cost_model_shm;
+    assert_true(cost_model_hash(&same) == cost_model_hash(&cost_model_shm));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cores_apart_exchange_by_rounds_at_every_size),
+        cmocka_unit_test(threads_of_one_core_use_slots_where_the_kernel_would_copy),
+        cmocka_unit_test(figures_in_doubt_leave_the_choice_to_rounds),
+        cmocka_unit_test(without_rounds_the_direct_plan_is_priced_by_its_steps),
+        cmocka_unit_test(two_ranks_over_tcp_prefer_what_waits_least),
+        cmocka_unit_test(ranks_that_share_processors_avoid_long_chains),
+        cmocka_unit_test(more_bytes_never_cost_less),
+        cmocka_unit_test(every_figure_is_in_the_hash),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
