@@ -18,6 +18,29 @@
 #include "topology/format/yaml.h"
 
 enum { FILE_BYTES_MAX = 65536 };
+static const double doubt_most = 0.5; /* what is less certain is not kept */
+
+/* What a file has of a transport, and where weft_calibration and calibration_figures have it. */
+#define FIGURE(name)                                                                                                   \
+    {                                                                                                                  \
+#name, offsetof(struct calibration_figures, name), offsetof(weft_calibration, name)                            \
+    }
+static const struct figure_field {
+    const char *key;
+    size_t kept, measured;
+} fields[] = {
+    FIGURE(message_ns),   FIGURE(message_spread_ns),   FIGURE(byte_ns),     FIGURE(byte_spread_ns),
+    FIGURE(lone_byte_ns), FIGURE(lone_byte_spread_ns), FIGURE(round_ns),    FIGURE(round_spread_ns),
+    FIGURE(cell_byte_ns), FIGURE(cell_byte_spread_ns), FIGURE(copy_ns),     FIGURE(copy_spread_ns),
+    FIGURE(copy_byte_ns), FIGURE(copy_byte_spread_ns), FIGURE(exchange_ns),
+};
+enum { FIELDS = sizeof fields / sizeof fields[0], FIELDS_NEEDED = 4 };
+
+static double *figure_at(struct calibration_figures *figures, size_t field)
+{
+    return (double *)(void *)((char *)figures + fields[field].kept);
+}
+
 const char *const calibration_transports[CALIBRATION_TRANSPORTS] = {"shm", "tcp", "verbs"};
 
 /* A number of nanoseconds, or a count: finite, not negative, less than a day. */
@@ -42,10 +65,9 @@ static weft_status figures_take(const struct format_source *source, const struct
 {
     double samples = 0;
     weft_status status = yaml_expect(source, map, YAML_IS_MAP, "a transport's figures", diagnostic);
-    if (!status) status = number_take(source, map, "message_ns", &figures->message_ns, diagnostic);
-    if (!status) status = number_take(source, map, "message_spread_ns", &figures->message_spread_ns, diagnostic);
-    if (!status) status = number_take(source, map, "byte_ns", &figures->byte_ns, diagnostic);
-    if (!status) status = number_take(source, map, "byte_spread_ns", &figures->byte_spread_ns, diagnostic);
+    for (size_t i = 0; i < FIELDS && !status; i++)
+        if (i < FIELDS_NEEDED || yaml_find(map, fields[i].key))
+            status = number_take(source, map, fields[i].key, figure_at(figures, i), diagnostic);
     if (!status) status = number_take(source, map, "samples", &samples, diagnostic);
     if (!status && (figures->message_ns <= 0 || figures->byte_ns <= 0 || samples > UINT32_MAX))
         status = diagnose(diagnostic, WEFT_BAD_FORMAT, "%s:%u:%u: a message and a byte each take some time",
@@ -135,20 +157,51 @@ weft_status calibration_load(const char *path, struct calibration *calibration, 
     return status;
 }
 
+/* The larger of the two doubts. */
+static double doubt_more(double doubt, double median, double spread)
+{
+    double own = median > 0 ? spread / median : 0;
+    if (own > doubt_most) own = doubt_most;
+    return own > doubt ? own : doubt;
+}
+
+static void figures_apply(const struct calibration_figures *figures, struct cost_model *model)
+{
+    double doubt = doubt_more(0, figures->message_ns, figures->message_spread_ns);
+    doubt = doubt_more(doubt, figures->byte_ns, figures->byte_spread_ns);
+    model->message_ns = figures->message_ns;
+    model->byte_ns = figures->byte_ns;
+    model->lone_byte_ns = figures->lone_byte_ns;
+    model->step_ns = 0; /* what is measured is a message and its step together */
+    if (figures->round_ns > 0 && model->round_ns > 0) {
+        doubt = doubt_more(doubt, figures->round_ns, figures->round_spread_ns);
+        doubt = doubt_more(doubt, figures->copy_byte_ns, figures->copy_byte_spread_ns);
+        model->cell_ns *= figures->round_ns / model->round_ns; /* measured is a round of two ranks, without others */
+        model->round_ns = figures->round_ns;
+        model->cell_byte_ns = figures->cell_byte_ns;
+        model->copy_ns = figures->copy_ns;
+        model->copy_byte_ns = figures->copy_byte_ns;
+    }
+    model->doubt = doubt;
+}
+
 bool calibration_apply(const struct calibration *calibration, const char *transport, const struct cost_model *built_in,
                        struct cost_model *model, char *source)
 {
     for (int i = 0; i < CALIBRATION_TRANSPORTS; i++) {
         const struct calibration_figures *figures = &calibration->figures[i];
         if (!figures->present || strcmp(transport, calibration_transports[i]) != 0) continue;
-        snprintf(source, CALIBRATION_PATH,
-                 "measured %s on %s, %u samples: message %.4g +- %.2g ns, byte %.4g +- %.2g ns", calibration->date,
-                 calibration->host, figures->samples, figures->message_ns, figures->message_spread_ns, figures->byte_ns,
-                 figures->byte_spread_ns);
+        int length = snprintf(source, CALIBRATION_PATH,
+                              "measured %s on %s, %u samples: message %.4g +- %.2g ns, byte %.4g +- %.2g ns",
+                              calibration->date, calibration->host, figures->samples, figures->message_ns,
+                              figures->message_spread_ns, figures->byte_ns, figures->byte_spread_ns);
+        if (figures->round_ns > 0 && length > 0 && length < CALIBRATION_PATH)
+            snprintf(source + length, CALIBRATION_PATH - (size_t)length,
+                     ", round %.4g +- %.2g ns, kernel's copy %.4g +- %.2g ns and byte %.4g +- %.2g ns",
+                     figures->round_ns, figures->round_spread_ns, figures->copy_ns, figures->copy_spread_ns,
+                     figures->copy_byte_ns, figures->copy_byte_spread_ns);
         *model = *built_in;
-        model->message_ns = figures->message_ns;
-        model->byte_ns = figures->byte_ns;
-        model->step_ns = 0; /* what is measured is a message and its step together */
+        figures_apply(figures, model);
         model->source = source;
         return true;
     }
@@ -167,10 +220,10 @@ static char *calibration_json(const struct calibration *calibration)
         const struct calibration_figures *figures = &calibration->figures[i];
         if (!figures->present) continue;
         json_object_begin(&text, calibration_transports[i]);
-        json_number(&text, "message_ns", figures->message_ns);
-        json_number(&text, "message_spread_ns", figures->message_spread_ns);
-        json_number(&text, "byte_ns", figures->byte_ns);
-        json_number(&text, "byte_spread_ns", figures->byte_spread_ns);
+        for (size_t k = 0; k < FIELDS; k++) {
+            double value = *(const double *)(const void *)((const char *)figures + fields[k].kept);
+            if (k < FIELDS_NEEDED || value > 0) json_number(&text, fields[k].key, value);
+        }
         json_unsigned(&text, "samples", figures->samples);
         json_object_end(&text);
     }
@@ -212,9 +265,18 @@ weft_status weft_calibration_store(const weft_calibration *measured, char *path)
 {
     char place[CALIBRATION_PATH];
     struct calibration calibration = {0};
-    if (!measured || measured->size != sizeof *measured || !measured->transport || !(measured->message_ns > 0) ||
-        !(measured->byte_ns > 0))
+    /* Callers of the first version end with `samples`; they measured no more than that. */
+    const size_t first_size = offsetof(weft_calibration, lone_byte_ns);
+    if (!measured || (measured->size != sizeof *measured && measured->size != first_size) || !measured->transport)
         return WEFT_INVALID_ARGUMENT;
+    struct calibration_figures figures = {.present = true, .samples = measured->samples};
+    for (size_t i = 0; i < FIELDS; i++) {
+        if (fields[i].measured + sizeof(double) > measured->size) continue;
+        double value = *(const double *)(const void *)((const char *)measured + fields[i].measured);
+        if (!isfinite(value) || value < 0) return WEFT_INVALID_ARGUMENT;
+        *figure_at(&figures, i) = value;
+    }
+    if (!(figures.message_ns > 0) || !(figures.byte_ns > 0)) return WEFT_INVALID_ARGUMENT;
     int transport = 0;
     while (transport < CALIBRATION_TRANSPORTS && strcmp(measured->transport, calibration_transports[transport]) != 0)
         transport++;
@@ -228,12 +290,7 @@ weft_status weft_calibration_store(const weft_calibration *measured, char *path)
     time_t now = time(NULL);
     struct tm utc;
     strftime(calibration.date, sizeof calibration.date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    calibration.figures[transport] = (struct calibration_figures){.present = true,
-                                                                  .message_ns = measured->message_ns,
-                                                                  .message_spread_ns = measured->message_spread_ns,
-                                                                  .byte_ns = measured->byte_ns,
-                                                                  .byte_spread_ns = measured->byte_spread_ns,
-                                                                  .samples = measured->samples};
+    calibration.figures[transport] = figures;
     char *text = calibration_json(&calibration);
     if (!text) return WEFT_OUT_OF_MEMORY;
     folders_make(place);

@@ -29,6 +29,11 @@ struct calibration {
         bool present;
         double message_ns, message_spread_ns, byte_ns, byte_spread_ns;
         uint32_t samples;
+        /* 0: not measured. As in weft_calibration. */
+        double lone_byte_ns, lone_byte_spread_ns;
+        double round_ns, round_spread_ns, cell_byte_ns, cell_byte_spread_ns;
+        double copy_ns, copy_spread_ns, copy_byte_ns, copy_byte_spread_ns;
+        double exchange_ns;
     } figures[CALIBRATION_TRANSPORTS];
 };
 
@@ -45,7 +50,10 @@ void calibration_host(char host[CALIBRATION_TEXT]);
 /* WEFT_SYSTEM_ERROR: there is none, or it cannot be read. */
 weft_status calibration_load(const char *path, struct calibration *calibration, struct diagnostic *diagnostic);
 
-/* @p built_in with the figures measured for @p transport, if there are any. @p source has room for CALIBRATION_PATH. */
+/*
+ * @p built_in with the figures measured for @p transport, if there are any; the most uncertain of them is the model's
+ * doubt. @p source has room for CALIBRATION_PATH.
+ */
 bool calibration_apply(const struct calibration *calibration, const char *transport, const struct cost_model *built_in,
                        struct cost_model *model, char *source);
 #endif

@@ -64,14 +64,24 @@ WEFT_API weft_status weft_topology_write(const weft_topology *topology, char **t
  */
 WEFT_API uint64_t weft_topology_hash(const weft_topology *topology);
 
-/** What messages between two ranks of this machine were measured to cost; times in nanoseconds. */
+/**
+ * What messages between two ranks of this machine were measured to cost: medians in nanoseconds, each with half of the
+ * distance between its quartiles. Figures after `samples` are 0 where they were not measured.
+ */
 typedef struct weft_calibration {
     size_t size;           /* sizeof(weft_calibration) of the caller */
     const char *transport; /* "shm", "tcp", "verbs" */
-    double message_ns;     /* a message, whatever its size: median */
-    double byte_ns;        /* a byte that is sent and combined: median */
-    double message_spread_ns, byte_spread_ns; /* half of the distance between the quartiles */
+    double message_ns;     /* a message, whatever its size */
+    double byte_ns;        /* a byte that is sent and combined, in a stream of slices */
+    double message_spread_ns, byte_spread_ns;
     uint32_t samples;
+    double lone_byte_ns, lone_byte_spread_ns; /* a byte of a message that is one slice */
+    /* Rounds of ranks that share memory: one of them; a byte that goes with it; a copy by the kernel, and its byte. */
+    double round_ns, round_spread_ns;
+    double cell_byte_ns, cell_byte_spread_ns;
+    double copy_ns, copy_spread_ns;
+    double copy_byte_ns, copy_byte_spread_ns;
+    double exchange_ns; /* of a cache line between the ranks' processors, at the time */
 } weft_calibration;
 
 /**

@@ -77,12 +77,57 @@ static void measured_figures_take_the_built_in_ones_place(void **state)
     assert_memory_equal(model.source, "measured today on here", 22);
 }
 
+static void rounds_are_kept_and_used_with_their_doubt(void **state)
+{
+    (void)state;
+    weft_calibration shm = measured("shm", 400);
+    shm.byte_spread_ns = 0.0125;
+    shm.lone_byte_ns = 0.25, shm.lone_byte_spread_ns = 0.01;
+    shm.round_ns = 225, shm.round_spread_ns = 90;
+    shm.cell_byte_ns = 0.5, shm.cell_byte_spread_ns = 0.03;
+    shm.copy_ns = 2000, shm.copy_spread_ns = 100;
+    shm.copy_byte_ns = 0.125, shm.copy_byte_spread_ns = 0.01;
+    shm.exchange_ns = 44;
+    assert_int_equal(weft_calibration_store(&shm, NULL), WEFT_OK);
+    struct calibration calibration;
+    struct cost_model model;
+    char source[CALIBRATION_PATH];
+    assert_int_equal(calibration_load(path, &calibration, NULL), WEFT_OK);
+    assert_true(calibration.figures[0].exchange_ns == 44 && calibration.figures[0].copy_spread_ns == 100);
+    assert_true(calibration_apply(&calibration, "shm", &cost_model_shm, &model, source));
+    assert_true(model.round_ns == 225 && model.cell_byte_ns == 0.5 && model.lone_byte_ns == 0.25);
+    assert_true(model.copy_ns == 2000 && model.copy_byte_ns == 0.125);
+    assert_true(model.cell_ns == cost_model_shm.cell_ns * 225 / cost_model_shm.round_ns);
+    assert_true(model.doubt == 0.4); /* of the round, which is the most uncertain */
+    assert_non_null(strstr(source, "round 225 +- 90 ns"));
+}
+
+static void who_knows_nothing_of_rounds_leaves_them_as_they_are_built_in(void **state)
+{
+    (void)state;
+    weft_calibration shm = measured("shm", 400);
+    shm.size = offsetof(weft_calibration, lone_byte_ns); /* a caller of the first version */
+    shm.round_ns = 1;                                    /* behind its end */
+    assert_int_equal(weft_calibration_store(&shm, NULL), WEFT_OK);
+    struct calibration calibration;
+    struct cost_model model;
+    char source[CALIBRATION_PATH];
+    assert_int_equal(calibration_load(path, &calibration, NULL), WEFT_OK);
+    assert_true(calibration.figures[0].round_ns == 0);
+    assert_true(calibration_apply(&calibration, "shm", &cost_model_shm, &model, source));
+    assert_true(model.message_ns == 400 && model.round_ns == cost_model_shm.round_ns);
+    assert_true(model.doubt == 0.5); /* four times as much, but what is less certain is not kept */
+}
+
 static void what_is_no_measurement_is_not_stored(void **state)
 {
     (void)state;
     weft_calibration wrong = measured("pigeon", 400);
     assert_int_equal(weft_calibration_store(&wrong, NULL), WEFT_INVALID_ARGUMENT);
     wrong = measured("shm", 0);
+    assert_int_equal(weft_calibration_store(&wrong, NULL), WEFT_INVALID_ARGUMENT);
+    wrong = measured("shm", 400);
+    wrong.copy_ns = -1;
     assert_int_equal(weft_calibration_store(&wrong, NULL), WEFT_INVALID_ARGUMENT);
     wrong = measured("shm", 400);
     wrong.size--;
@@ -101,6 +146,9 @@ static void a_bad_file_is_refused_with_its_place(void **state)
         {"{\"weft_calibration\":1,\n\"transports\":{\"shm\":{\"message_ns\":-1}}}", "f:2:"},
         {"{\"weft_calibration\":1,\"transports\":{\"shm\":{\"message_ns\":1e999}}}", "message_ns"},
         {"{\"weft_calibration\":1,\"transports\":{\"shm\":[]}}", "f:1:"},
+        {"{\"weft_calibration\":1,\"transports\":{\"shm\":{\"message_ns\":1,\"message_spread_ns\":0,\"byte_ns\":1,"
+         "\"byte_spread_ns\":0,\"samples\":1,\n\"copy_ns\":\"fast\"}}}",
+         "f:2:"},
         {"{\"weft_calibration\":1,", "f:"},
         {"[]", "weft_calibration"},
     };
@@ -118,6 +166,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_stored_is_read_back_and_other_transports_stay),
         cmocka_unit_test(measured_figures_take_the_built_in_ones_place),
+        cmocka_unit_test(rounds_are_kept_and_used_with_their_doubt),
+        cmocka_unit_test(who_knows_nothing_of_rounds_leaves_them_as_they_are_built_in),
         cmocka_unit_test(what_is_no_measurement_is_not_stored),
         cmocka_unit_test(a_bad_file_is_refused_with_its_place),
     };

@@ -26,6 +26,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         PROMISE(isfinite(figures->message_ns) && figures->message_ns > 0);
         PROMISE(isfinite(figures->byte_ns) && figures->byte_ns > 0);
         PROMISE(figures->message_spread_ns >= 0 && figures->byte_spread_ns >= 0);
+        const double optional[] = {figures->lone_byte_ns, figures->round_ns,     figures->cell_byte_ns,
+                                   figures->copy_ns,      figures->copy_byte_ns, figures->exchange_ns};
+        for (size_t k = 0; k < sizeof optional / sizeof *optional; k++)
+            PROMISE(isfinite(optional[k]) && optional[k] >= 0);
     }
     return 0;
 }
