@@ -88,37 +88,40 @@ static double mean_passes(weft_collective collective, double n, const struct sha
     }
 }
 
-/* ---- Rounds (exec/exchange.h): what one rank does on memory that has to be copied by the kernel ---- */
+/* ---- Rounds (exec/exchange.h, exec/loan.c): what one rank does on memory that the kernel has to copy ---- */
 
-/* Of a block that is everybody's, each takes a share, in pieces of so much; a block's owner is given it whole. */
-enum { ROUNDS_APART_BYTES = 32 << 10, ROUNDS_PIECES_BYTES = 256 << 10 };
+/* What everybody makes all of its own result of; pieces of what is combined, among all ranks, and of what is not. */
+enum { APART_BYTES = 32 << 10, COMBINED_BYTES = 256 << 10, COPIED_BYTES = 1 << 20 };
 
 struct rounds_work {
     double copies, bytes; /* of the busiest rank */
 };
 
+/* As many copies of so many bytes each, in pieces. */
+static struct rounds_work copies_of(double count, double bytes, double piece_bytes)
+{
+    double pieces = bytes > piece_bytes ? bytes / piece_bytes : 1;
+    return (struct rounds_work){count * pieces, count * bytes};
+}
+
 static struct rounds_work one_block_work(weft_collective collective, double n, double bytes)
 {
-    double others = n - 1, share = bytes / n, pieces = share / (ROUNDS_PIECES_BYTES / n);
-    if (pieces < 1) pieces = 1;
-    if (bytes * others <= ROUNDS_APART_BYTES) /* everybody makes all of its own result */
-        return collective == WEFT_BROADCAST ? (struct rounds_work){1, bytes}
-                                            : (struct rounds_work){others, others * bytes};
-    switch (collective) {
-    case WEFT_ALL_REDUCE: /* read the others' share, write it to them */
-        return (struct rounds_work){2 * others * pieces, 2 * others * share};
-    case WEFT_REDUCE:
-        return (struct rounds_work){n * pieces, n * share};
-    default: /* some read from the root while it writes to them, and wait for one another's page tables */
-        return (struct rounds_work){others * pieces, 1.5 * others * share};
+    double others = n - 1, combined = COMBINED_BYTES / n;
+    if (collective == WEFT_BROADCAST) { /* the root has its own output to copy to, and does less of the rest */
+        double weight = 4 * others + 1, share = bytes * weight / (3 * others + others * weight);
+        return bytes <= APART_BYTES * others ? copies_of(1, bytes, COPIED_BYTES)
+                                             : copies_of(others, share, COPIED_BYTES);
     }
+    if (bytes * others <= APART_BYTES) return copies_of(others, bytes, combined);
+    if (collective == WEFT_REDUCE) /* read the others' share, write the result to the root, which does the more */
+        return copies_of(n, bytes * others / (n + others * others), combined);
+    return copies_of(2 * others, bytes / n, combined); /* read the others' share, write the result to them */
 }
 
 static struct rounds_work blocks_work(weft_collective collective, double n, double bytes)
 {
     bool rooted = collective == WEFT_GATHER || collective == WEFT_SCATTER;
-    double pieces = bytes / (ROUNDS_PIECES_BYTES / n), blocks = rooted ? 1 : n - 1;
-    return (struct rounds_work){blocks * (pieces > 1 ? pieces : 1), blocks * bytes};
+    return copies_of(rooted ? 1 : n - 1, bytes, collective == WEFT_REDUCE_SCATTER ? COMBINED_BYTES / n : COPIED_BYTES);
 }
 
 static bool has_one_block(weft_collective collective)
