@@ -257,6 +257,25 @@ static void tuning_keeps_the_automatic_choice_unless_another_is_surely_faster(vo
     assert_ptr_equal(tune_best(rows, 2), &rows[1]);
 }
 
+static void tuning_takes_what_loses_least_in_every_state_of_the_machine(void **state)
+{
+    (void)state;
+    const weft_algorithm automatic = WEFT_ALGORITHM_AUTO, tree = WEFT_ALGORITHM_TREE, direct = WEFT_ALGORITHM_DIRECT;
+    /* Twice as fast near, four times slower apart. */
+    struct tune_row rows[] = {
+        {.algorithm = automatic, .chosen = tree, .time_us = 50, .ping_us = 0.04},
+        {.algorithm = tree, .chosen = tree, .time_us = 50, .ping_us = 0.04},
+        {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.04},
+        {.algorithm = tree, .chosen = tree, .time_us = 400, .ping_us = 0.2},
+        {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.2},
+        {.algorithm = tree, .chosen = tree, .time_us = 40, .ping_us = 0.04, .channels = 2}, /* never seen apart */
+    };
+    assert_int_equal(tune_best(rows, 6)->algorithm, direct);
+    assert_int_equal(tune_best(rows, 3)->algorithm, tree);
+    for (int i = 0; i < 3; i++) rows[i].ping_us = 0.18; /* one state: the means count */
+    assert_int_equal(tune_best(rows, 5)->algorithm, direct);
+}
+
 static void statistics_are_median_and_nearest_rank(void **state)
 {
     (void)state;
@@ -301,6 +320,7 @@ int main(void)
         cmocka_unit_test(a_block_of_another_place_is_wrong),
         cmocka_unit_test(data_at_a_wrong_place_is_wrong),
         cmocka_unit_test(tuning_keeps_the_automatic_choice_unless_another_is_surely_faster),
+        cmocka_unit_test(tuning_takes_what_loses_least_in_every_state_of_the_machine),
         cmocka_unit_test(statistics_are_median_and_nearest_rank),
         cmocka_unit_test(bus_bandwidth_is_what_nccl_tests_call_it),
     };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two ranks all-reduce, by the ring and directly, sizes in which one term of the library's prices (collectives/select/
- * price.c) stands out each; from their times follow the figures. All sizes are timed in turns some dozen times, with a
- * ping between the ranks' processors before each turn: what was sampled while these were as far apart as they mostly
- * were is kept, as medians and as how far the quartiles are apart.
+ * price.c) stands out each; from their times follow the figures. All sizes are timed in turns some dozen times within
+ * some seconds, with a ping between the ranks' processors before each turn. Where these were at different distances the
+ * samples of the greatest that was not rare are kept: choices made for cores apart lose less on threads of one core
+ * than the other way round. Figures are medians, with how far the quartiles are apart.
  */
 #include "tools/perf/calibrate.h"
 
@@ -18,7 +19,7 @@
 
 #include "tools/perf/ping.h"
 
-enum { SAMPLES = 61, SAMPLES_LEAST = 21, WARMUPS = 5, RANKS = 2 };
+enum { SAMPLES = 121, SAMPLES_LEAST = 15, WARMUPS = 5, RANKS = 2, PAUSE_MS = 60 };
 #define MESSAGES 3.0 /* of the ring over two ranks, as the model counts them, the last step included */
 #define PASSES 2.0
 #define COPIES 8.0                    /* that the kernel makes for a rank's part of COPIED_BYTES */
@@ -92,6 +93,7 @@ static weft_status samples_take(struct sampler *sampler)
     weft_status status = WEFT_OK;
     for (int i = -WARMUPS; i < SAMPLES && !status; i++) {
         double ping_us, times_ns[TIMINGS] = {0}, figures[FIGURES];
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
         status = ping_measure(sampler->comm, &ping_us);
         for (int timing = 0; timing < TIMINGS && !status; timing++)
             if (sampler->has_rounds || timed[timing].algorithm != WEFT_ALGORITHM_DIRECT)
@@ -117,18 +119,20 @@ static double median_of(double *samples, uint32_t count, double *spread)
     return samples[count / 2];
 }
 
-/* Samples of the state that most of them met. */
-static uint32_t steady_keep(struct sampler *sampler, double *ping_us)
+/* Those of the state furthest apart that enough of them met. Returns how many, and whether there were others. */
+static uint32_t state_keep(struct sampler *sampler, double *ping_us, bool *others)
 {
     double pings[SAMPLES], spread;
     uint32_t kept = 0;
     memcpy(pings, sampler->ping_us, sizeof pings);
-    *ping_us = median_of(pings, SAMPLES, &spread);
+    (void)median_of(pings, SAMPLES, &spread); /* puts them in order */
+    *ping_us = pings[SAMPLES - SAMPLES_LEAST];
     for (int i = 0; i < SAMPLES; i++) {
         bool same = sampler->ping_us[i] <= same_state * *ping_us && *ping_us <= same_state * sampler->ping_us[i];
         for (int k = 0; k < FIGURES && same; k++) sampler->samples[k][kept] = sampler->samples[k][i];
         kept += same;
     }
+    *others = *ping_us > same_state * pings[SAMPLES_LEAST];
     return kept;
 }
 
@@ -159,12 +163,18 @@ static bool figures_take(struct sampler *sampler, weft_calibration *measured)
         [COPY_BYTE] = {"a byte that it copies of", &measured->copy_byte_ns, &measured->copy_byte_spread_ns},
     };
     double ping_us;
-    measured->samples = steady_keep(sampler, &ping_us);
+    bool others;
+    measured->samples = state_keep(sampler, &ping_us, &others);
     measured->exchange_ns = ping_us * 1e3;
+    if (others)
+        fprintf(stderr,
+                "weft-perf: %s: the ranks' processors were now near, now apart, as a host moves virtual ones; figures "
+                "are those of %" PRIu32 " of %d samples, when they were apart\n",
+                weft_comm_transport(sampler->comm), measured->samples, SAMPLES);
     if (measured->samples < SAMPLES_LEAST) {
         fprintf(stderr,
-                "weft-perf: %s: in %" PRIu32 " of %d samples only were the ranks' processors as far apart as mostly: "
-                "nothing is kept\n",
+                "weft-perf: %s: no more than %" PRIu32 " of %d samples are of one state of the machine; try again when "
+                "it is quiet\n",
                 weft_comm_transport(sampler->comm), measured->samples, SAMPLES);
         return false;
     }

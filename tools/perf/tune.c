@@ -4,30 +4,103 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tools/perf/measure.h"
 #include "tools/perf/ping.h"
 
-enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200, ATTEMPTS = 4 };
+enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200, ATTEMPTS = 4, PASSES = 3 };
 static const double turn_us = 3e3;      /* a candidate's turn, within the bounds */
 static const double sure_enough = 0.97; /* medians of five turns differ by some percent for no reason */
 static const double steady = 1.6;       /* pings of one state differ by less, those of two by threefold and more */
 
-const struct tune_row *tune_best(const struct tune_row *rows, uint32_t row_count)
+/* ---- The choice ---- */
+
+struct rows {
+    const struct tune_row *at;
+    uint32_t count;
+    double split_us; /* pings below are of one state, the others of another; 0: there is one */
+};
+
+static int state_of(const struct rows *rows, const struct tune_row *row)
 {
-    const struct tune_row *automatic = NULL, *kept = NULL, *best = NULL;
-    for (uint32_t i = 0; i < row_count; i++)
-        if (rows[i].algorithm == WEFT_ALGORITHM_AUTO) automatic = &rows[i];
-    for (uint32_t i = 0; i < row_count; i++) {
-        const struct tune_row *row = &rows[i];
-        if (row->algorithm == WEFT_ALGORITHM_AUTO) continue;
-        if (automatic && row->algorithm == automatic->chosen && !row->channels && !row->slice_bytes) kept = row;
-        if (!best || row->time_us < best->time_us) best = row;
-    }
-    return kept && best && best->time_us > sure_enough * kept->time_us ? kept : best;
+    return row->ping_us >= rows->split_us;
 }
+
+static void states_split(struct rows *rows)
+{
+    double least = 0, most = 0;
+    for (uint32_t i = 0; i < rows->count; i++) {
+        double ping_us = rows->at[i].ping_us;
+        if (ping_us > 0 && (least <= 0 || ping_us < least)) least = ping_us;
+        if (ping_us > most) most = ping_us;
+    }
+    rows->split_us = most > steady * steady * least ? sqrt(least * most) : 0;
+}
+
+static bool same_candidate(const struct tune_row *a, const struct tune_row *b)
+{
+    return a->algorithm == b->algorithm && a->channels == b->channels && a->slice_bytes == b->slice_bytes;
+}
+
+/* Its mean time in a state; 0: not measured there. */
+static double time_in(const struct rows *rows, const struct tune_row *candidate, int state)
+{
+    double sum_us = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < rows->count; i++) {
+        if (!same_candidate(&rows->at[i], candidate) || state_of(rows, &rows->at[i]) != state) continue;
+        sum_us += rows->at[i].time_us;
+        count++;
+    }
+    return count ? sum_us / count : 0;
+}
+
+/* By how much it is slower than the fastest, in the state that it is the worse in; infinite where nobody knows. */
+static double regret_of(const struct rows *rows, const struct tune_row *candidate)
+{
+    double worst = 1;
+    for (int state = 0; state < 2; state++) {
+        double least_us = 0, own_us = time_in(rows, candidate, state);
+        for (uint32_t i = 0; i < rows->count; i++) {
+            if (rows->at[i].algorithm == WEFT_ALGORITHM_AUTO) continue;
+            double time_us = time_in(rows, &rows->at[i], state);
+            if (time_us > 0 && (least_us <= 0 || time_us < least_us)) least_us = time_us;
+        }
+        if (least_us <= 0) continue;
+        if (own_us <= 0) return INFINITY;
+        if (own_us / least_us > worst) worst = own_us / least_us;
+    }
+    return worst;
+}
+
+const struct tune_row *tune_best(const struct tune_row *at, uint32_t row_count)
+{
+    struct rows rows = {.at = at, .count = row_count};
+    const struct tune_row *automatic = NULL, *kept = NULL, *best = NULL;
+    double best_regret = INFINITY, kept_regret = INFINITY;
+    states_split(&rows);
+    for (uint32_t i = 0; i < row_count; i++)
+        if (at[i].algorithm == WEFT_ALGORITHM_AUTO) automatic = &at[i];
+    for (uint32_t i = 0; i < row_count; i++) {
+        const struct tune_row *row = &at[i];
+        if (row->algorithm == WEFT_ALGORITHM_AUTO) continue;
+        double regret = regret_of(&rows, row);
+        if (automatic && row->algorithm == automatic->chosen && !row->channels && !row->slice_bytes) {
+            kept = row;
+            kept_regret = regret;
+        }
+        if (!best || regret < best_regret) {
+            best = row;
+            best_regret = regret;
+        }
+    }
+    return kept && best && best_regret > sure_enough * kept_regret ? kept : best;
+}
+
+/* ---- Times ---- */
 
 struct tuner {
     struct perf_options options; /* with the collective and algorithm of the moment */
@@ -133,8 +206,11 @@ static weft_status size_tune(struct tuner *tuner, uint64_t bytes)
 static weft_status everything_tune(struct tuner *tuner)
 {
     const struct perf_options *options = &tuner->options;
+    /* Several, for a state that the machine is in for some seconds is not to settle the matter. */
+    const int passes = options->plain_only ? 1 : PASSES;
     weft_status status = WEFT_OK;
-    for (int collective = 0; collective < WEFT_COLLECTIVE_COUNT && !status; collective++) {
+    for (int i = 0; i < passes * WEFT_COLLECTIVE_COUNT && !status; i++) {
+        const int collective = i % WEFT_COLLECTIVE_COUNT;
         if (collective == WEFT_SEND_RECV) continue; /* one algorithm */
         tuner->options.collective = collective;
         if (!perf_has_bytes(collective)) {

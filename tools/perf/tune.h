@@ -25,8 +25,9 @@ struct tune_row {
 };
 
 /*
- * The fastest of the @p row_count rows for one collective and size, which have to hold the automatic choice: that one's
- * algorithm stays unless another is faster by more than what a timing is sure of.
+ * Of the @p row_count rows for one collective and size, which have to hold the automatic choice, the one that loses
+ * least to the fastest, whichever of the states the machine is in that pings tell apart. The automatic choice's
+ * algorithm stays unless another does better by more than what a timing is sure of.
  */
 const struct tune_row *tune_best(const struct tune_row *rows, uint32_t row_count);
 #endif

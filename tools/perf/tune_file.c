@@ -10,7 +10,7 @@
 
 #include "tools/perf/tune.h"
 
-enum { ROWS_MOST = 8192, PATH_BYTES = 4096, RANKS = 2 };
+enum { ROWS_MOST = 16384, PATH_BYTES = 4096, RANKS = 2 };
 
 /* What a run differs in. Slices and channels matter where a message is more than a few slices. */
 static const struct variant {
@@ -188,7 +188,7 @@ int tune_supervise(const struct perf_options *options, const char *const transpo
         exit_code = file_error(options->json_file ? options->json_file : options->tune_file);
         goto done;
     }
-    unsetenv("WEFT_TUNING"); /* it is the model that is to be bettered */
+    if (!options->plain_only) unsetenv("WEFT_TUNING"); /* it is the model that is to be bettered */
     if (json) fprintf(json, "{\"rows\":[");
     for (size_t i = 0; transports[i] && !exit_code; i++) {
         *results = (struct results){.options = options, .transport = transports[i]};
