@@ -10,12 +10,17 @@ struct part {
 /* @p link_ns: what the busiest link takes for each byte between groups; the slower of that and a rank's passes counts.
  */
 static double parts_price(const struct cost_model *inner, const struct part *within, const struct cost_model *model,
-                          const struct part *between, double bytes, double link_ns)
+                          const struct part *between, const struct select_request *request, double link_ns)
 {
-    double pass_ns = between->passes * model->byte_ns;
+    double bytes = (double)request->bytes, pass_ns = between->passes * model->byte_ns;
+    bool lone = request->bytes <= inner->slice_bytes && inner->lone_byte_ns > 0;
+    double inner_ns = within->passes * (lone ? inner->lone_byte_ns : inner->byte_ns);
+    double bytes_ns = inner_ns + (pass_ns > link_ns ? pass_ns : link_ns);
+    double shared_ns = price_shared_passes(request) * model->byte_ns;
     return within->messages * inner->message_ns + within->steps * inner->step_ns +
-           within->passes * inner->byte_ns * bytes + between->messages * model->message_ns +
-           between->steps * model->step_ns + (pass_ns > link_ns ? pass_ns : link_ns) * bytes;
+           between->messages * model->message_ns + between->steps * model->step_ns +
+           (within->messages + between->messages) * price_turn_ns(model, request) +
+           (bytes_ns > shared_ns ? bytes_ns : shared_ns) * bytes;
 }
 
 /*
@@ -68,16 +73,13 @@ double price_hierarchical(const struct cost_model *model, const struct select_re
     struct select_groups groups = groups_of(request);
     const struct cost_model *inner = groups.within ? groups.within : model;
     struct part within, between;
-    double ranks = request->rank_count, bytes = (double)request->bytes, prices[2];
-    double turn_ns = price_turn_ns(model, request);
+    double ranks = request->rank_count, prices[2];
     bool reduces_all = request->collective == WEFT_ALL_REDUCE;
     bool blocks = request->collective == WEFT_ALL_GATHER || request->collective == WEFT_REDUCE_SCATTER;
     leader_parts(&groups, request->collective, &within, &between);
-    prices[0] = parts_price(inner, &within, model, &between, bytes, link_ns(request, &groups, false)) +
-                (within.messages + between.messages) * turn_ns;
+    prices[0] = parts_price(inner, &within, model, &between, request, link_ns(request, &groups, false));
     shares_parts(&groups, ranks, reduces_all, &within, &between);
-    prices[1] = parts_price(inner, &within, model, &between, bytes, link_ns(request, &groups, true)) +
-                (within.messages + between.messages) * turn_ns;
+    prices[1] = parts_price(inner, &within, model, &between, request, link_ns(request, &groups, true));
     bool shares = blocks || (reduces_all && (*units ? *units > 1 : prices[1] < prices[0]));
     if (!*units) *units = reduces_all && shares ? 2 : 1;
     return inner->message_ns + prices[shares];

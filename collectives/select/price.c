@@ -70,24 +70,6 @@ static struct shape blocks_shape(weft_collective collective, weft_algorithm algo
     }
 }
 
-/*
- * Of all ranks together, by their number. However one block gets to all ranks, or from them, as many bytes leave a rank
- * and reach another: only who moves them differs.
- */
-static double mean_passes(weft_collective collective, double n, const struct shape *shape)
-{
-    double moved = 2 * (n - 1) / n;
-    switch (collective) {
-    case WEFT_ALL_REDUCE:
-        return moved + 1;
-    case WEFT_BROADCAST:
-    case WEFT_REDUCE:
-        return moved;
-    default:
-        return shape->passes;
-    }
-}
-
 /* ---- Rounds (exec/exchange.h, exec/loan.c): what one rank does on memory that the kernel has to copy ---- */
 
 /* What everybody makes all of its own result of; pieces of what is combined, among all ranks, and of what is not. */
@@ -145,6 +127,27 @@ double price_turn_ns(const struct cost_model *model, const struct select_request
     return request->crowd > 1 ? request->crowd * model->switch_ns : 0;
 }
 
+/*
+ * However one block gets to all ranks, or from them, as many bytes leave a rank and reach another: only who moves them
+ * differs.
+ */
+double price_shared_passes(const struct select_request *request)
+{
+    double n = request->rank_count, moved = 2 * (n - 1) / n;
+    if (request->crowd <= 1) return 0;
+    switch (request->collective) {
+    case WEFT_ALL_REDUCE:
+        return request->crowd * (moved + 1);
+    case WEFT_BROADCAST:
+    case WEFT_REDUCE:
+        return request->crowd * moved;
+    case WEFT_BARRIER:
+        return 0;
+    default:
+        return request->crowd * n;
+    }
+}
+
 static double rounds_price(const struct cost_model *model, const struct select_request *request)
 {
     double n = request->rank_count, bytes = (double)request->bytes, crowd = crowd_of(request);
@@ -185,9 +188,7 @@ static double steps_price(const struct cost_model *model, const struct select_re
                                 : whole_shape(request->collective, algorithm, request->rank_count, model->joins);
     const struct select_links *links = request->links;
     double bytes = (double)request->bytes, chunk = bytes * shape.chunk, crowd = crowd_of(request);
-    /* Processors that ranks share have to do what all of these do. */
-    double shared = crowd > 1 ? crowd * mean_passes(request->collective, request->rank_count, &shape) : 0;
-    double passes = shared > shape.passes ? shared : shape.passes;
+    double shared = price_shared_passes(request), passes = shared > shape.passes ? shared : shape.passes;
     /* A chunk of one slice goes out before it comes in. */
     bool lone = chunk <= model->slice_bytes && model->lone_byte_ns > 0;
     double byte_ns = lone ? model->lone_byte_ns : model->byte_ns;

@@ -9,6 +9,8 @@
 bool price_is_by_rounds(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm);
 /* What each message waits where ranks share processors: until the others that share this one have had their turn. */
 double price_turn_ns(const struct cost_model *model, const struct select_request *request);
+/* Passes over a block that a processor makes for all ranks that share it; 0: each has its own. */
+double price_shared_passes(const struct select_request *request);
 /* @p units: the channel units that it is the price of, where they make a difference. */
 double price_hierarchical(const struct cost_model *model, const struct select_request *request, uint32_t *units);
 /* Nanoseconds. */
