@@ -58,7 +58,7 @@ PATH=$scratch /bin/bash "$here/run" -- true >"$scratch/skip" 2>&1
 # Two labs at once; the second ends at its deadline, with one machine killed and the other never done.
 lab late --vms 2 --kill 1@0.5 --timeout 40 -- sleep 1000 >"$scratch/late.printed" &
 late=$!
-FROM_OUTSIDE="from outside" lab two --vms 2 --nics 2 --netem "delay 1ms" --memlock 4096 --timeout 110 -- \
+FROM_OUTSIDE="from outside" lab two --vms 2 --nics 2 --netem "delay 1ms" --memlock 4096 --timeout 250 -- \
   "$here/self_test.sh" inside
 code=$?
 [ $code -eq 4 ] || fail "the worst code of 3 and 4 is not $code"
