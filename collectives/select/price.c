@@ -41,7 +41,7 @@ static struct shape whole_shape(weft_collective collective, weft_algorithm algor
     case WEFT_REDUCE:
         if (ring) return (struct shape){others, others + 1, down, 0.5, true};
         if (tree) return (struct shape){depth, depth + 1, collective == WEFT_REDUCE ? up : down, 0.5, true};
-        return (struct shape){1, 2, others, 1, false};
+        return (struct shape){1, 2, n > 2 && collective == WEFT_BROADCAST ? n : others, 1, false};
     case WEFT_BARRIER:
         if (ring) return (struct shape){others, others + 1, 0, 0, false};
         if (tree) return (struct shape){2 * log2_floor(n), 2 * log2_floor(n) + 1, 0, 0, false};
@@ -151,10 +151,13 @@ double price_shared_passes(const struct select_request *request)
 static double rounds_price(const struct cost_model *model, const struct select_request *request)
 {
     double n = request->rank_count, bytes = (double)request->bytes, crowd = crowd_of(request);
-    /* A cell has to reach the others, and theirs this rank. */
-    double round_ns = model->round_ns + (n - 2) * model->cell_ns + 2 * price_turn_ns(model, request);
+    bool rooted = request->collective == WEFT_BROADCAST || request->collective == WEFT_REDUCE ||
+                  request->collective == WEFT_GATHER || request->collective == WEFT_SCATTER;
+    /* A cell has to reach the others, and theirs this rank; to or from a root it goes one way. */
+    double round_ns = model->round_ns + (n - 2) * model->cell_ns + (rooted ? 1 : 2) * price_turn_ns(model, request);
     if (request->collective == WEFT_BARRIER) return round_ns;
-    if (request->bytes <= request->exchange_bytes) return round_ns + crowd * (n - 1) * bytes * model->cell_byte_ns;
+    if (request->bytes <= request->exchange_bytes)
+        return round_ns + (rooted ? 1 : crowd) * (n - 1) * bytes * model->cell_byte_ns;
     struct rounds_work work = has_one_block(request->collective) ? one_block_work(request->collective, n, bytes)
                                                                  : blocks_work(request->collective, n, bytes);
     return 2 * round_ns + crowd * (work.copies * model->copy_ns + work.bytes * model->copy_byte_ns);

@@ -49,6 +49,21 @@ static void cores_apart_exchange_by_rounds_at_every_size(void **state)
             assert_int_equal(chosen(&cost_model_shm, (weft_collective)i, bytes), WEFT_ALGORITHM_DIRECT);
 }
 
+static void ranks_that_share_processors_exchange_by_rounds_too(void **state)
+{
+    (void)state;
+    for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++)
+        for (uint64_t bytes = 8; bytes <= 8 << 20 && i != WEFT_SEND_RECV; bytes *= 4) {
+            const struct select_request request = {.collective = (weft_collective)i,
+                                                   .rank_count = 4,
+                                                   .bytes = bytes,
+                                                   .exchange_bytes = EXCHANGE,
+                                                   .crowd = 2};
+            if (bytes == 8 << 10) continue; /* just above what cells take all ways cost the same */
+            assert_int_equal(choose(&cost_model_shm, request).algorithm, WEFT_ALGORITHM_DIRECT);
+        }
+}
+
 static void threads_of_one_core_use_slots_where_the_kernel_would_copy(void **state)
 {
     (void)state;
@@ -159,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cores_apart_exchange_by_rounds_at_every_size),
+        cmocka_unit_test(ranks_that_share_processors_exchange_by_rounds_too),
         cmocka_unit_test(threads_of_one_core_use_slots_where_the_kernel_would_copy),
         cmocka_unit_test(figures_in_doubt_leave_the_choice_to_rounds),
         cmocka_unit_test(without_rounds_the_direct_plan_is_priced_by_its_steps),
