@@ -90,7 +90,7 @@ static bool step_ready(const struct walk *walk, const struct walk_track *track, 
             return false;
         start_after(start, other->free_ps, other->free_cause);
     }
-    const uint32_t *uses = &walk->uses[step->first_use];
+    const uint32_t *uses = walk->uses ? &walk->uses[step->first_use] : NULL; /* a plan of one rank uses none */
     for (uint32_t i = 0; i < step->take_count; i++) {
         const struct walk_stream *stream = &walk->streams[uses[i]];
         if (stream->taken_count == stream->arrived_count) return false;
@@ -127,7 +127,7 @@ static void step_start(struct walk *walk, struct walk_track *track, uint32_t ste
     track->free_cause = start.cause;
     if (track->free_ps > walk->finish_ps) walk->finish_ps = track->free_ps;
 
-    const uint32_t *uses = &walk->uses[step->first_use];
+    const uint32_t *uses = walk->uses ? &walk->uses[step->first_use] : NULL;
     for (uint32_t i = 0; i < step->take_count; i++) walk->streams[uses[i]].taken_count++;
     bool local = step->put_count == 0 && step->moves && track->slice_bytes > 0;
     if (step->put_count == 0 && !local) {
