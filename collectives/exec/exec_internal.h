@@ -145,6 +145,7 @@ struct operation {
     uint32_t ticket;      /* for its turn among those that do */
     uint32_t offered;     /* by this rank: enum offer_flags */
     bool copied;          /* by the kernel: some buffers are not mapped where they are needed */
+    bool swaps;           /* each pair of ranks swaps what they have for each other, for who has it in place */
     bool apart;           /* every rank makes all of its own result, and nothing else */
     bool bypasses_caches; /* results are */
     uint32_t tracks_left;

@@ -5,6 +5,7 @@
  * read once and each destination written once. Parts of different ranks do not overlap, so nobody waits in between.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "collectives/exec/exec_internal.h"
 
@@ -69,8 +70,8 @@ uint32_t loan_offer(const struct operation *operation, struct lent *offers)
     size_t input_bytes = places_of(plan, shape->input) * block_bytes;
     size_t output_bytes = places_of(plan, shape->output) * block_bytes;
     uint32_t flags = OFFER_LENT;
-    if (operation->call.overwrites && shape->blocks == BLOCKS_PER_PAIR) flags = 0; /* pairs would have to swap */
-    if (operation->call.overwrites && shape->output == HOLDER_ALL) flags |= OFFER_OVERWRITES;
+    if (operation->call.overwrites && (shape->output == HOLDER_ALL || shape->blocks == BLOCKS_PER_PAIR))
+        flags |= OFFER_OVERWRITES;
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct lent *offer = &offers[peer->rank];
         *offer = (struct lent){0};
@@ -99,6 +100,7 @@ static bool may_go_apart(const struct operation *operation)
 
 void loan_divide(struct operation *operation, uint64_t flags)
 {
+    operation->swaps = flags & OFFER_OVERWRITES && shape_here(operation)->blocks == BLOCKS_PER_PAIR;
     operation->copied = flags & OFFER_COPIED;
     operation->apart = operation->copied && !(flags & OFFER_OVERWRITES) && may_go_apart(operation);
 }
@@ -202,6 +204,24 @@ static struct task share_task(const struct operation *operation)
 }
 
 /*
+ * Of what a pair has for each other, if either has it in place: one half is for one of them to swap, one for the other.
+ * Both are cut alike, whoever does it.
+ */
+static struct task swap_task(const struct operation *operation, uint32_t owner)
+{
+    const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
+    const uint64_t count = operation->call.count, line = 64 / operation->element_bytes;
+    const uint64_t half = count / 2 / line * line;
+    return (struct task){
+        .block = owner * ranks + rank,
+        .begin = owner < rank ? half : 0,
+        .end = owner > rank ? half : count, /* its own block as a whole */
+        .only = PLAN_NONE,
+        .except = PLAN_NONE,
+    };
+}
+
+/*
  * A message of one block is cut into a share for each rank. Where blocks have owners, the rank that gets several pulls
  * them, beginning with its own; only to a root everybody pushes its own block, so that not all is the root's to do.
  * Apart, a rank makes all of its own result.
@@ -218,6 +238,7 @@ static struct task task_at(const struct operation *operation, uint32_t number)
         return task;
     }
     uint32_t owner = (rank + number) % ranks;
+    if (operation->swaps) return swap_task(operation, owner);
     task.block = shape->blocks == BLOCKS_PER_PAIR ? owner * ranks + rank : owner;
     if (shape->output == HOLDER_ALL) task.only = rank;
     return task;
@@ -368,6 +389,42 @@ static weft_status results_write(struct piece *piece)
     return WEFT_OK;
 }
 
+/*
+ * Take what the peer has for this rank, give it what this rank has for it, and only then keep what was taken: each may
+ * take the other's place.
+ */
+static weft_status piece_swap(struct piece *piece)
+{
+    const struct operation *operation = piece->operation;
+    const struct exchange *exchange = &operation->binding->engine->exchange;
+    const uint32_t rank = operation->binding->engine->config.rank;
+    const uint32_t owner = piece->task->block / operation->binding->plan->rank_count;
+    const uint8_t *given = (const uint8_t *)operation->call.send + place_offset(piece, owner);
+    uint8_t *kept = (uint8_t *)operation->call.recv + place_offset(piece, owner);
+    if (owner == rank) {
+        if (kept != given) memcpy(kept, given, piece_bytes(piece));
+        return WEFT_OK;
+    }
+    const struct lent *lent = &exchange->lent[owner];
+    struct connection *connection = connection_to(operation, owner);
+    const uint64_t theirs = place_offset(piece, rank);
+    piece->peer = owner;
+    weft_status status = connection_read(connection, &lent->input_loan, theirs, exchange->bounce, piece_bytes(piece));
+    if (status == WEFT_OK) status = connection_write(connection, &lent->output_loan, theirs, given, piece_bytes(piece));
+    if (status == WEFT_OK) memcpy(kept, exchange->bounce, piece_bytes(piece));
+    return status;
+}
+
+static weft_status piece_make(struct piece *piece)
+{
+    if (piece->operation->swaps) return piece_swap(piece);
+    destinations_find(piece);
+    weft_status status = sources_find(piece);
+    if (status != WEFT_OK) return status;
+    piece_combine(piece);
+    return results_write(piece);
+}
+
 static bool anybody_distant(const struct operation *operation)
 {
     const struct engine *engine = operation->binding->engine;
@@ -402,7 +459,8 @@ static weft_status piece_limit(const struct operation *operation, size_t *bytes)
 {
     struct engine *engine = operation->binding->engine;
     *bytes = TURN_BYTES;
-    if (!shape_here(operation)->combines || !anybody_distant(operation)) return WEFT_OK;
+    const bool combines_distant = shape_here(operation)->combines && anybody_distant(operation);
+    if (!combines_distant && !operation->swaps) return WEFT_OK;
     *bytes = bounce_share(engine);
     return loan_bounce(engine) ? WEFT_OK : WEFT_OUT_OF_MEMORY;
 }
@@ -419,10 +477,7 @@ weft_status loan_advance(struct operation *operation, uint32_t *peer)
         uint64_t left = task.end - piece.begin;
         piece.count = left < limit / operation->element_bytes ? left : limit / operation->element_bytes;
         if (piece.count > 0) {
-            destinations_find(&piece);
-            status = sources_find(&piece);
-            if (status == WEFT_OK) piece_combine(&piece);
-            if (status == WEFT_OK) status = results_write(&piece);
+            status = piece_make(&piece);
             *peer = piece.peer;
         }
         work->done += piece.count;
