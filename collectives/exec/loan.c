@@ -13,7 +13,7 @@
  * at failures and at other operations. */
 #define TURN_BYTES (1u << 20)
 /* Of buffers that are out of reach, at a time: all sources of a piece stay in a second-level cache. */
-#define BOUNCE_BYTES (256u << 10)
+#define BOUNCE_BYTES (512u << 10)
 #define BOUNCE_LEAST_BYTES (16u << 10)
 /*
  * From so many bytes of all buffers on, results are stored past the caches: they would not be found there any more. In
