@@ -75,18 +75,18 @@ static struct shape blocks_shape(weft_collective collective, weft_algorithm algo
 /* What everybody makes all of its own result of; pieces of what is combined, among all ranks, and of what is not. */
 enum { APART_BYTES = 32 << 10, COMBINED_BYTES = 256 << 10, COPIED_BYTES = 1 << 20 };
 
-struct rounds_work {
+struct exchange_work {
     double copies, bytes; /* of the busiest rank */
 };
 
 /* As many copies of so many bytes each, in pieces. */
-static struct rounds_work copies_of(double count, double bytes, double piece_bytes)
+static struct exchange_work copies_of(double count, double bytes, double piece_bytes)
 {
     double pieces = bytes > piece_bytes ? bytes / piece_bytes : 1;
-    return (struct rounds_work){count * pieces, count * bytes};
+    return (struct exchange_work){count * pieces, count * bytes};
 }
 
-static struct rounds_work one_block_work(weft_collective collective, double n, double bytes)
+static struct exchange_work one_block_work(weft_collective collective, double n, double bytes)
 {
     double others = n - 1, combined = COMBINED_BYTES / n;
     if (collective == WEFT_BROADCAST) { /* the root has its own output to copy to, and does less of the rest */
@@ -100,7 +100,7 @@ static struct rounds_work one_block_work(weft_collective collective, double n, d
     return copies_of(2 * others, bytes / n, combined); /* read the others' share, write the result to them */
 }
 
-static struct rounds_work blocks_work(weft_collective collective, double n, double bytes)
+static struct exchange_work blocks_work(weft_collective collective, double n, double bytes)
 {
     bool rooted = collective == WEFT_GATHER || collective == WEFT_SCATTER;
     return copies_of(rooted ? 1 : n - 1, bytes, collective == WEFT_REDUCE_SCATTER ? COMBINED_BYTES / n : COPIED_BYTES);
@@ -111,7 +111,8 @@ static bool has_one_block(weft_collective collective)
     return collective == WEFT_ALL_REDUCE || collective == WEFT_BROADCAST || collective == WEFT_REDUCE;
 }
 
-bool price_is_by_rounds(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
+bool price_is_by_exchange(const struct cost_model *model, const struct select_request *request,
+                          weft_algorithm algorithm)
 {
     return algorithm == WEFT_ALGORITHM_DIRECT && request->exchange_bytes > 0 && model->round_ns > 0 &&
            request->collective != WEFT_SEND_RECV;
@@ -148,7 +149,7 @@ double price_shared_passes(const struct select_request *request)
     }
 }
 
-static double rounds_price(const struct cost_model *model, const struct select_request *request)
+static double exchange_price(const struct cost_model *model, const struct select_request *request)
 {
     double n = request->rank_count, bytes = (double)request->bytes, crowd = crowd_of(request);
     bool rooted = request->collective == WEFT_BROADCAST || request->collective == WEFT_REDUCE ||
@@ -158,8 +159,8 @@ static double rounds_price(const struct cost_model *model, const struct select_r
     if (request->collective == WEFT_BARRIER) return round_ns;
     if (request->bytes <= request->exchange_bytes)
         return round_ns + (rooted ? 1 : crowd) * (n - 1) * bytes * model->cell_byte_ns;
-    struct rounds_work work = has_one_block(request->collective) ? one_block_work(request->collective, n, bytes)
-                                                                 : blocks_work(request->collective, n, bytes);
+    struct exchange_work work = has_one_block(request->collective) ? one_block_work(request->collective, n, bytes)
+                                                                   : blocks_work(request->collective, n, bytes);
     return 2 * round_ns + crowd * (work.copies * model->copy_ns + work.bytes * model->copy_byte_ns);
 }
 
@@ -211,6 +212,6 @@ double price(const struct cost_model *model, const struct select_request *reques
 {
     if (algorithm == WEFT_ALGORITHM_HIERARCHICAL)
         return price_hierarchical(model, request, &(uint32_t){request->channel_units});
-    return price_is_by_rounds(model, request, algorithm) ? rounds_price(model, request)
-                                                         : steps_price(model, request, algorithm);
+    return price_is_by_exchange(model, request, algorithm) ? exchange_price(model, request)
+                                                           : steps_price(model, request, algorithm);
 }

@@ -5,8 +5,9 @@
 
 #include "collectives/select/select.h"
 
-/* Do direct plans of the request go by rounds? */
-bool price_is_by_rounds(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm);
+/* Do direct plans of the request go by the cells and loans of exec/exchange.h? */
+bool price_is_by_exchange(const struct cost_model *model, const struct select_request *request,
+                          weft_algorithm algorithm);
 /* What each message waits where ranks share processors: until the others that share this one have had their turn. */
 double price_turn_ns(const struct cost_model *model, const struct select_request *request);
 /* Passes over a block that a processor makes for all ranks that share it; 0: each has its own. */

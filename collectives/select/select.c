@@ -69,7 +69,7 @@ static void tuning_apply(const struct tuning *tuning, const struct select_reques
 static double rated(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm,
                     double price_ns)
 {
-    return price_is_by_rounds(model, request, algorithm) ? price_ns / (1 + model->doubt) : price_ns;
+    return price_is_by_exchange(model, request, algorithm) ? price_ns / (1 + model->doubt) : price_ns;
 }
 
 uint64_t cost_model_hash(const struct cost_model *model)

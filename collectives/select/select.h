@@ -4,8 +4,8 @@
  * rank, so nothing has to be agreed.
  *
  * The price is alpha-beta: messages one after another, each at alpha, plus the bytes that the busiest rank moves, at
- * beta; for direct plans that go by rounds, rounds and what the kernel copies. Figures carry their unit and source,
- * below. docs/design/selection.md has the terms, and how far off they are.
+ * beta; for direct plans that go by cells and loans, rounds of cells and what the kernel copies. Figures carry their
+ * unit and source, below. docs/design/selection.md has the terms, and how far off they are.
  */
 #ifndef COLLECTIVES_SELECT_H
 #define COLLECTIVES_SELECT_H
@@ -22,7 +22,7 @@ struct cost_model {
     double lone_byte_ns; /* the same where a chunk is one slice, so that no two passes overlap; 0: as byte_ns */
     double step_ns;      /* overhead of one step at the rank that runs it */
     double switch_ns;    /* where ranks share a processor: from one that waits to the next */
-    /* Direct plans that go by rounds, among ranks that share memory (exec/exchange.h). round_ns 0: there are none. */
+    /* Direct plans that go by cells and loans (exec/exchange.h). round_ns 0: there are none. */
     double round_ns;             /* a round of two ranks, the call included */
     double cell_ns;              /* each further rank's cell in it */
     double cell_byte_ns;         /* a byte into a cell and out of it */
