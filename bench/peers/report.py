@@ -24,6 +24,7 @@ Ratios are a peer's time over weft's, the median over {rounds} rounds: above 1, 
 which that is smallest. Peers' buffers are plain memory; weft's are plain too, or registered (`weft_mem_alloc`, shared),
 which a program has to ask for. Everyone's ranks are bound to a core each where there are cores enough; with more ranks
 than cores nobody's are, and OpenMPI is told so (`--oversubscribe`), which makes it yield. MPICH has no such wish.
+A broadcast has one buffer, as MPI's has; what else is not said to be in place is out of place.
 "floor" is no peer: a loop by hand for two processes on two cores (`bench/floor`), which tells what the machine allows.
 """
 
