@@ -56,7 +56,8 @@ static inline float exp_approximate(float x)
     x = x < -87.0f ? -87.0f : x;
     x = x > 88.0f ? 88.0f : x;
     const float round_to_integer = 12582912.0f; /* 1.5 * 2^23: adding it leaves no fraction bits */
-    float n = (x * 1.44269504f + round_to_integer) - round_to_integer;
+    float shifted = x * 1.44269504f + round_to_integer; /* its last bits are n; NaN has no integer */
+    float n = shifted - round_to_integer;
     float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
@@ -64,7 +65,7 @@ static inline float exp_approximate(float x)
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    float power = float_from_bits((uint32_t)((int32_t)n + 127) << 23);
+    float power = float_from_bits((float_bits(shifted) - float_bits(round_to_integer) + 127) << 23);
     return (p * r * r + r + 1.0f) * power;
 }
 
