@@ -55,7 +55,7 @@ static inline float exp_approximate(float x)
 {
     x = x < -87.0f ? -87.0f : x;
     x = x > 88.0f ? 88.0f : x;
-    const float round_to_integer = 12582912.0f; /* 1.5 * 2^23: adding it leaves no fraction bits */
+    const float round_to_integer = 12582912.0f;         /* 1.5 * 2^23: adding it leaves no fraction bits */
     float shifted = x * 1.44269504f + round_to_integer; /* its last bits are n; NaN has no integer */
     float n = shifted - round_to_integer;
     float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
