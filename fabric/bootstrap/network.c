@@ -165,6 +165,24 @@ static weft_status port_range(uint16_t *low, uint16_t *high, struct diagnostic *
     return WEFT_OK;
 }
 
+static bool is_loopback(const struct tcp_address *address)
+{
+    static const struct in6_addr six = IN6ADDR_LOOPBACK_INIT;
+    return address->family == AF_INET6 ? !memcmp(address->bytes, &six, sizeof six) : address->bytes[0] == 127;
+}
+
+/*
+ * Over loopback no router can be crowded. Where the system's congestion control is one that paces (bbr), packets wait
+ * for timers there all the same, and in a virtual machine setting one costs as much as a packet. Reno does not pace. It
+ * has to be chosen before there is a connection: pacing once begun does not end with the choice of another. Where it
+ * is not to be had, things stay as they are.
+ */
+static void advise_loopback(int fd, const struct tcp_address *address)
+{
+    static const char algorithm[] = "reno";
+    if (is_loopback(address)) (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, algorithm, sizeof algorithm - 1);
+}
+
 /* 0, or the errno. */
 static int listen_at(const struct tcp_address *at, int *fd)
 {
@@ -174,6 +192,7 @@ static int listen_at(const struct tcp_address *at, int *fd)
     if (listener < 0) return errno;
     int on = 1; /* connections of a job that has ended are no reason to keep its port from the next */
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    advise_loopback(listener, at);
     if (bind(listener, &address.any, size) == 0 && listen(listener, SOMAXCONN) == 0) {
         *fd = listener;
         return 0;
@@ -232,6 +251,7 @@ int network_connect(const struct tcp_address *to)
     int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
     network_prepare(fd);
+    advise_loopback(fd, to);
     if (connect(fd, &address.any, size) == 0 || errno == EINPROGRESS) return fd;
     int cause = errno;
     close(fd);

@@ -175,7 +175,10 @@ static weft_status listen_all(struct control *control, const struct control_conf
     struct contact *own = &control->contacts[identity->rank];
     own->features = config->features;
     network_host(config->host_id, own->host);
-    status = network_own_address(&identity->meeting, &own->data, diagnostic);
+    /* Ranks that meet nowhere on the network are all on this host; WEFT_INTERFACE means what it says all the same. */
+    static const struct tcp_address loopback = {.family = AF_INET, .bytes = {127, 0, 0, 1}};
+    const struct tcp_address *toward = meeting ? &identity->meeting : &loopback;
+    status = network_own_address(toward, &own->data, diagnostic);
     if (status == WEFT_OK) status = network_listen(&own->data, &control->doors[DOOR_NETWORK].fd, diagnostic);
     if (status != WEFT_OK) return status;
     control->protocol.outside.contacts = control->contacts;

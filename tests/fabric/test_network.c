@@ -2,6 +2,8 @@
 /* Ranks on several hosts: threads of one process that take themselves for being on different ones. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -101,6 +103,36 @@ static void expect_joined(const struct job *job)
 {
     for (uint32_t rank = 0; rank < job->rank_count; rank++)
         if (job->ranks[rank].joined != WEFT_OK) fail_msg("rank %u: %s", rank, job->ranks[rank].diagnostic.text);
+}
+
+/* ---- Loopback ---- */
+
+static void expect_unpaced(int fd)
+{
+    char algorithm[16] = "";
+    socklen_t size = sizeof algorithm;
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, algorithm, &size), 0);
+    assert_string_equal(algorithm, "reno");
+}
+
+/* Whatever the system's own choice is, and at both ends: the accepted socket has it from the one that listened. */
+static void connections_over_loopback_are_not_paced(void **state)
+{
+    (void)state;
+    struct tcp_address at = {.family = AF_INET, .bytes = {127, 0, 0, 1}};
+    int listener;
+    assert_int_equal(network_listen(&at, &listener, NULL), WEFT_OK);
+    int dialled = network_connect(&at);
+    assert_true(dialled >= 0);
+    struct pollfd waited = {.fd = listener, .events = POLLIN};
+    assert_int_equal(poll(&waited, 1, 10000), 1);
+    int accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(accepted >= 0);
+    expect_unpaced(dialled);
+    expect_unpaced(accepted);
+    close(accepted);
+    close(dialled);
+    close(listener);
 }
 
 /* ---- Meeting ---- */
@@ -460,6 +492,7 @@ static void strangers_during_a_job_are_forgotten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(connections_over_loopback_are_not_paced),
         cmocka_unit_test(ranks_of_several_hosts_meet),
         cmocka_unit_test(sixty_four_ranks_on_as_many_hosts_start),
         cmocka_unit_test(every_pair_gets_several_tcp_sockets),
