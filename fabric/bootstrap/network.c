@@ -244,6 +244,21 @@ void network_prepare(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+/*
+ * Has the kernel given this end the very port that it is to reach? Where nobody listens at a port that connections get
+ * their own from, it does so once in many attempts, and connects the socket to itself (RFC 9293, 3.5, two SYNs that
+ * cross): the rank that comes to listen there would find its port taken.
+ */
+static bool is_own_peer(int fd, const struct tcp_address *to)
+{
+    union socket_address address;
+    socklen_t size = sizeof address;
+    struct tcp_address own;
+    if (getsockname(fd, &address.any, &size) != 0) return false;
+    from_socket(&address, &own);
+    return own.family == to->family && own.port == to->port && memcmp(own.bytes, to->bytes, sizeof own.bytes) == 0;
+}
+
 int network_connect(const struct tcp_address *to)
 {
     union socket_address address;
@@ -252,9 +267,11 @@ int network_connect(const struct tcp_address *to)
     if (fd < 0) return -1;
     network_prepare(fd);
     advise_loopback(fd, to);
-    if (connect(fd, &address.any, size) == 0 || errno == EINPROGRESS) return fd;
-    int cause = errno;
-    close(fd);
+    bool begun = connect(fd, &address.any, size) == 0 || errno == EINPROGRESS;
+    int cause = begun ? ECONNREFUSED : errno;
+    if (begun && !is_own_peer(fd, to)) return fd;
+    if (begun) setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    close(fd); /* with a reset: the port is free at once */
     errno = cause;
     return -1;
 }

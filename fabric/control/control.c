@@ -155,7 +155,10 @@ static weft_status listen_for_meeting(struct control *control, uint64_t until_ns
     for (;;) {
         weft_status status = bootstrap_meeting_listen(&control->identity, &control->doors[DOOR_MEETING].fd, diagnostic);
         if (status != WEFT_AGAIN) return status;
-        if (clock_now_ns() >= give_up_ns) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "%s", diagnostic->text);
+        if (clock_now_ns() >= give_up_ns) {
+            if (diagnostic) diagnostic->status = WEFT_INVALID_ARGUMENT; /* its text says whose port it is */
+            return WEFT_INVALID_ARGUMENT;
+        }
         usleep(20000);
     }
 }

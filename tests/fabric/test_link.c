@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TLS between ranks, and those who only look like ranks. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -285,17 +291,66 @@ static void ports_come_out_of_the_range(void **state)
     for (int i = 0; i < 3; i++) {
         struct tcp_address own = at;
         assert_int_equal(network_listen(&own, &fds[i], &why), WEFT_OK);
-        assert_in_range(own.port, 39211, 39213);
+        assert_in_range(own.port, 21211, 21213);
     }
     struct tcp_address own = at;
     assert_int_equal(network_listen(&own, &extra, &why), WEFT_RESOURCE_LIMIT);
-    assert_non_null(strstr(why.text, "every port of WEFT_PORT_RANGE 39211-39213 is taken"));
+    assert_non_null(strstr(why.text, "every port of WEFT_PORT_RANGE 21211-21213 is taken"));
     for (int i = 0; i < 3; i++) close(fds[i]);
+}
+
+/* In a network of its own, whose ports for outgoing connections are two. True: it is there. */
+static bool enter_narrow_network(void)
+{
+    static const char range[] = "21220 21221";
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    if (unshare(CLONE_NEWNET) != 0) return false;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool made = ioctl(fd, SIOCSIFFLAGS, &loopback) == 0;
+    close(fd);
+    fd = open("/proc/sys/net/ipv4/ip_local_port_range", O_WRONLY | O_CLOEXEC);
+    made = made && write(fd, range, sizeof range - 1) == sizeof range - 1;
+    close(fd);
+    return made;
+}
+
+/* 0, or a number for what went wrong; 77 where there are no networks of one's own. */
+static int dial_where_nobody_listens(void)
+{
+    if (!enter_narrow_network()) return 77;
+    for (int i = 0; i < 64; i++) {
+        struct tcp_address at = {.family = AF_INET, .bytes = {127, 0, 0, 1}, .port = (uint16_t)(21220 + i % 2)};
+        struct sockaddr_in peer;
+        socklen_t size = sizeof peer;
+        int fd = network_connect(&at), listener;
+        if (fd < 0 && errno != ECONNREFUSED) return 1;
+        if (fd >= 0 && getpeername(fd, (struct sockaddr *)&peer, &size) == 0) return 2;
+        if (fd >= 0) close(fd);
+        if (network_listen(&at, &listener, NULL) != WEFT_OK) return 3;
+        close(listener);
+    }
+    return 0;
+}
+
+/* TCP can connect a socket to itself, and it then has the port that the peer is to listen at. */
+static void nobody_connects_to_himself(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) _exit(dial_where_nobody_listens());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        print_message("needs to make a network namespace\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 int main(void)
 {
-    setenv("WEFT_PORT_RANGE", "39211-39213", 1);
+    setenv("WEFT_PORT_RANGE", "21211-21213", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_holders_of_the_key_talk),
         cmocka_unit_test(what_does_not_fit_goes_later),
@@ -306,6 +361,7 @@ int main(void)
         cmocka_unit_test(a_replayed_handshake_leads_nowhere),
         cmocka_unit_test(addresses_read_as_people_write_them),
         cmocka_unit_test(ports_come_out_of_the_range),
+        cmocka_unit_test(nobody_connects_to_himself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,6 +335,21 @@ static void a_rank_0_elsewhere_than_its_address_is_told(void **state)
     assert_non_null(strstr(job.ranks[1].diagnostic.text, "Connection refused"));
 }
 
+static void a_port_that_others_have_is_told(void **state)
+{
+    (void)state;
+    static struct job job;
+    int fd;
+    job_prepare(&job, 2, 1, AF_INET);
+    struct tcp_address at = job.ranks[0].config.identity.meeting;
+    assert_int_equal(network_listen(&at, &fd, NULL), WEFT_OK);
+    for (uint32_t rank = 0; rank < 2; rank++) job.ranks[rank].config.deadline_ns = NS_PER_S / 2;
+    job_run(&job);
+    expect_refused(&job.ranks[0], WEFT_INVALID_ARGUMENT, "is taken: another program, or another job, listens there");
+    assert_int_equal(job.ranks[1].joined, WEFT_DEADLINE_EXCEEDED);
+    close(fd);
+}
+
 /* Seven of eight ranks meet; the first answer that does not name rank 5, or NULL. */
 static const char *meet_without_rank_5(uint64_t deadline_ns)
 {
@@ -502,6 +517,7 @@ int main(void)
         cmocka_unit_test(a_stale_job_is_refused),
         cmocka_unit_test(a_second_rank_1_is_refused),
         cmocka_unit_test(a_rank_0_elsewhere_than_its_address_is_told),
+        cmocka_unit_test(a_port_that_others_have_is_told),
         cmocka_unit_test(who_is_missing_is_named_by_all),
         cmocka_unit_test(strangers_do_not_keep_a_job_from_starting),
         cmocka_unit_test(a_thousand_silent_connections_do_not_either),
