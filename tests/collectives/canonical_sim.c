@@ -72,7 +72,7 @@ static struct trial trial_of(uint64_t seed, uint32_t most_ranks)
                 .seed = seed},
     };
     trial.sim.maps = random_below(&random, 2);
-    trial.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
+    trial.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
     return trial;
 }
 

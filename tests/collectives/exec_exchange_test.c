@@ -276,6 +276,25 @@ static void a_reference_is_kept_until_the_peer_is_done(void **state)
     scene_destroy(scene);
 }
 
+/* What the owner says can be mapped, and the receiver cannot map, is read by copying. */
+static void a_reference_that_cannot_be_mapped_is_copied(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_UNMAPPED);
+    for (int i = 0; i < 3; i++) {
+        run_all(scene, MIDDLE);
+        run_all(scene, LARGE);
+    }
+    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, MIDDLE);
+    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    scene->ranks[0].send[1] = 1000; /* it was read where it lies, not taken along */
+    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
+    assert_int_equal(scene->ranks[1].recv[1], 1002);
+    assert_int_equal(advance(scene, 0), WEFT_OK);
+    assert_int_equal(advance(scene, 1), WEFT_OK);
+    scene_destroy(scene);
+}
+
 static void in_place_contents_are_copied(void **state)
 {
     (void)state;
@@ -343,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_loan_of_nothing_is_a_protocol_error),
         cmocka_unit_test(numbers_of_cells_may_wrap),
         cmocka_unit_test(a_reference_is_kept_until_the_peer_is_done),
+        cmocka_unit_test(a_reference_that_cannot_be_mapped_is_copied),
         cmocka_unit_test(in_place_contents_are_copied),
         cmocka_unit_test(a_root_waits_for_room_only),
     };

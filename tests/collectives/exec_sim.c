@@ -220,7 +220,7 @@ static struct world_config random_config(uint64_t seed)
     config.in_place = random_below(&random, 2);
     config.sim.seed = seed;
     config.sim.maps = random_below(&random, 2);
-    config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
+    config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
     /* Large enough for everybody to copy a share. */
     if (algorithm == WEFT_ALGORITHM_DIRECT && shape->blocks == BLOCKS_ONE && config.sim.maps &&
         config.sim.lending == SIM_LENDS_COPIED)
@@ -267,7 +267,7 @@ static void a_dead_rank_is_named_by_those_who_wait_for_it(void **state)
         config.count = 3000;
         config.sim.seed = seed;
         config.sim.maps = random_below(&random, 2);
-        config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
+        config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
         const struct sim_fault death = {
             .kind = SIM_KILL_RANK, .rank = victim, .at_ns = 1 + random_below(&random, 20000)};
         config.sim.faults = &death;

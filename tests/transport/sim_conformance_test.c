@@ -38,7 +38,7 @@ static weft_status fixture_open(void *context, uint32_t rank_count, uint64_t see
     config.queue_depth = 1 + (uint32_t)random_below(&random, random_below(&random, 2) ? 8 : 512);
     config.refuse_per_mille = random_below(&random, 3) ? 0 : (uint32_t)random_below(&random, 300);
     config.maps = random_below(&random, 2);
-    config.lending = (enum sim_lending)random_below(&random, SIM_LENDS_COPIED + 1);
+    config.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
     config.fault_count = faults_draw(&random, &config, faults);
     weft_status status = sim_fabric_create(&config, &fixture->fabric);
     for (uint32_t rank = 0; status == WEFT_OK && rank < rank_count; rank++)

@@ -342,20 +342,17 @@ static void sim_endpoint_destroy(struct endpoint *base)
     .connect_advance = sim_connect_advance, .disconnect = sim_disconnect, .put = sim_put, .quiesce = sim_quiesce,      \
     .poll = sim_poll, .arm = transport_arm_unsupported, .memory_register = transport_memory_register_unsupported,      \
     .memory_deregister = transport_memory_deregister_none, .wake = transport_wake_none
-#define SIM_LENDS(borrower)                                                                                            \
-    .lend = sim_lend, .borrow = (borrower), .read = sim_read, .write = sim_write,                                      \
+#define SIM_LENDS                                                                                                      \
+    .lend = sim_lend, .borrow = sim_borrow, .read = sim_read, .write = sim_write,                                      \
     .memory_share = transport_memory_share_unsupported, .memory_unshare = transport_memory_unshare_none
 
 const struct transport_ops *sim_ops_of(const struct sim_config *config)
 {
-    static const struct transport_ops ops[2][3] = {
+    static const struct transport_ops ops[2][2] = {
         {{SIM_OPS, .map = transport_map_none, TRANSPORT_LENDS_NOTHING},
-         {SIM_OPS, .capabilities = TRANSPORT_LENDS, .map = transport_map_none, SIM_LENDS(sim_borrow)},
-         {SIM_OPS, .capabilities = TRANSPORT_LENDS, .map = transport_map_none, SIM_LENDS(transport_borrow_none)}},
+         {SIM_OPS, .capabilities = TRANSPORT_LENDS, .map = transport_map_none, SIM_LENDS}},
         {{SIM_OPS, .capabilities = TRANSPORT_MAPS, .map = sim_map, TRANSPORT_LENDS_NOTHING},
-         {SIM_OPS, .capabilities = TRANSPORT_MAPS | TRANSPORT_LENDS, .map = sim_map, SIM_LENDS(sim_borrow)},
-         {SIM_OPS, .capabilities = TRANSPORT_MAPS | TRANSPORT_LENDS, .map = sim_map,
-          SIM_LENDS(transport_borrow_none)}}};
+         {SIM_OPS, .capabilities = TRANSPORT_MAPS | TRANSPORT_LENDS, .map = sim_map, SIM_LENDS}}};
 
-    return &ops[config->maps][config->lending];
+    return &ops[config->maps][config->lending != SIM_LENDS_NOTHING];
 }

@@ -32,7 +32,7 @@ struct sim_connection *sim_end(const struct sim_fabric *fabric, uint32_t of, uin
 static bool config_is_valid(const struct sim_config *config)
 {
     if (config->rank_count == 0 || config->path_count > SIM_MAX_PATHS || config->queue_depth > MAX_QUEUE_DEPTH ||
-        config->refuse_per_mille > 999 || config->lending > SIM_LENDS_COPIED)
+        config->refuse_per_mille > 999 || config->lending >= SIM_LENDING_KINDS)
         return false;
     for (size_t i = 0; i < config->fault_count; i++) {
         if (!sim_fault_is_valid(&config->faults[i], config)) return false;

@@ -31,14 +31,14 @@ bool sim_lend(struct connection *base, const void *address, size_t bytes, struct
 
     (void)bytes;
     if (!peer_is_there(connection)) return false;
-    const bool mapped = connection->fabric->config.lending == SIM_LENDS_MAPPED;
+    const bool mapped = connection->fabric->config.lending != SIM_LENDS_COPIED;
     *loan = (struct loan){.address = (uintptr_t)address, .share = mapped ? THE_SHARE : 0};
     return true;
 }
 
 void *sim_borrow(struct connection *base, const struct loan *loan, size_t bytes)
 {
-    (void)base;
+    if (connection_of(base)->fabric->config.lending != SIM_LENDS_MAPPED) return NULL;
     if (!share_is_known(loan) || loan->address > UINTPTR_MAX - bytes) return NULL;
     return (void *)(uintptr_t)loan->address;
 }

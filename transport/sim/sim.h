@@ -37,8 +37,10 @@ enum sim_fault_kind {
 /* What connection_lend() comes to. Nothing of it takes time, as nothing does that a rank does itself. */
 enum sim_lending {
     SIM_LENDS_NOTHING,
-    SIM_LENDS_MAPPED, /* connection_borrow() gives the peer's address */
-    SIM_LENDS_COPIED, /* it gives NULL; connection_read() and connection_write() copy */
+    SIM_LENDS_MAPPED,   /* connection_borrow() gives the peer's address */
+    SIM_LENDS_COPIED,   /* it gives NULL; connection_read() and connection_write() copy */
+    SIM_LENDS_UNMAPPED, /* the same, though the owner says that it can be mapped: the borrower cannot */
+    SIM_LENDING_KINDS
 };
 
 struct sim_fault {
