@@ -52,6 +52,7 @@ bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct sign
         bool moved = false;
         status = operation_advance(operation, &moved);
         if (moved) continue;
+        if (operation_runs_steps(operation)) break; /* which notifications move on; here nobody takes any */
         if (looks++ >= EAGER_LOOKS) relax();
     }
     if (status != WEFT_OK) {

@@ -99,6 +99,8 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
  * An operation that has failed stays so.
  */
 weft_status operation_advance(struct operation *operation, bool *moved);
+/* Does it run the steps of its plan, which engine_poll() moves on? Else cells and loans do. */
+bool operation_runs_steps(const struct operation *operation);
 /*
  * To be called before an operation is freed that is unfinished or has failed: ends this rank's part, tells the peers,
  * and says WEFT_IN_PROGRESS as long as one of them may still get at its buffers, else WEFT_OK. A peer that lives

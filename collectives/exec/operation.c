@@ -523,6 +523,11 @@ weft_status operation_advance(struct operation *operation, bool *moved)
     return operation->status;
 }
 
+bool operation_runs_steps(const struct operation *operation)
+{
+    return operation->phase == PHASE_STEPS;
+}
+
 struct operation_stall operation_stall(const struct operation *operation)
 {
     return operation->stall;
