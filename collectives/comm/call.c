@@ -111,6 +111,8 @@ static struct operation_call call_of(const struct weft_comm *comm, const struct 
          * tells everybody. Exchanges never would, for they look into no slot; and of a message only two ranks know, so
          * both have to be there still.
          */
+        /* Steps multiply what they send, and loans what they add: that may be rounded differently. */
+        .steps_when_near = choice->steps_when_near && call->op != WEFT_PREMUL_SUM,
         .acknowledged = shape_of(call->collective)->rooted && (comm->exchanges || call->collective == WEFT_SEND_RECV),
     };
 }
@@ -128,6 +130,7 @@ static weft_status memo_make(struct weft_comm *comm, const struct collective_cal
         .channel_units = call->collective == WEFT_SEND_RECV ? 1 : comm->channel_units,
         .slice_bytes = comm->slice_bytes,
         .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
+        .copies = comm->copies,
         .canonical = canonical,
         .crowd = comm->crowd,
     };

@@ -72,7 +72,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     status = comm_memory_create(comm);
     if (status != WEFT_OK) goto destroy_endpoint;
     comm->slot_bytes = comm->slice_bytes ? comm->slice_bytes : slice_bytes_most(comm);
-    if (!comm->slot_depth) comm->slot_depth = comm->model->slot_depth;
+    if (!comm->slot_depth) comm->slot_depth = cost_model_slot_depth(comm->model, comm->identity.rank_count);
     comm->spin_ns = comm->local_rank_count > wait_core_count() ? 0 : config_get()->spin_ns;
     comm->pair_channel = 2 * channel_units_most(comm); /* a double tree has two per unit */
     if (comm->topology.book && comm->topology.book->channel_count > comm->pair_channel)
@@ -86,6 +86,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
         .slot_bytes = comm->slot_bytes,
         .exchanges = comm->exchanges,
         .exchange_channel = comm->pair_channel + 1,
+        .clock_ns = clock_now_ns,
     };
     status = engine_create(&engine, &comm->engine);
     if (status != WEFT_OK) goto destroy_memory;

@@ -120,6 +120,7 @@ struct weft_comm {
     char measured_source[CALIBRATION_PATH];
     bool verify, canonical;
     bool exchanges;        /* of small messages and of loans: see collectives/exec/exchange.h */
+    bool copies;           /* the kernel may be asked to copy between ranks */
     uint32_t pair_channel; /* the engine's, for messages between two ranks */
     /* The poster's. */
     uint64_t sequence;                /* of the last collective */

@@ -20,6 +20,7 @@ static struct select_choice sample_choice(const struct weft_comm *comm, weft_col
         .channel_units = comm->channel_units,
         .slice_bytes = comm->slice_bytes,
         .exchange_bytes = comm->exchanges ? EXCHANGE_BYTES : 0,
+        .copies = comm->copies,
         .canonical = canonical,
         .crowd = comm->crowd,
     };

@@ -131,6 +131,7 @@ weft_status comm_endpoint_create(struct weft_comm *comm, struct diagnostic *diag
                         "WEFT_TRANSPORT=shm, but only %u of %u ranks are on this host; leave it unset or use tcp",
                         comm->local_rank_count, comm->identity.rank_count);
     bool shm_only = one_host && wanted != TRANSPORT_TCP && wanted != TRANSPORT_VERBS;
+    comm->copies = config_get()->shm_attach != ATTACH_OFF;
     comm->exchanges = shm_only && comm->identity.rank_count <= EXCHANGE_RANKS;
     comm->model = model_choose(comm, shm_only);
     /* Processors of the host, not those that this rank may use: all ranks are to come to the same. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "collectives/exec/distance.h"
 #include "collectives/exec/exec_internal.h"
 #include "collectives/plan/shape.h"
 
@@ -290,31 +291,38 @@ static void offers_send(struct operation *operation)
     struct engine *engine = operation->binding->engine;
     struct lent offers[EXCHANGE_RANKS];
     operation->offered = loan_offer(operation, offers);
+    if (operation->call.steps_when_near && distance_is_near(engine)) operation->offered |= OFFER_STEPS;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         const struct lent *lent = &offers[peer->rank];
         const struct offer offer = {lent->input_loan, lent->output_loan, operation->call.scale, operation->offered};
         memcpy(cell_next(&peer->lanes)->beside, &offer, sizeof offer);
+        distance_mark(operation, &peer->lanes);
         cell_send(&peer->lanes, 0, operation->call.check);
     }
     if (operation->offered & OFFER_LENT) engine->exchange.borrowing = operation->binding->exchange.peers;
     peers_wake(engine, operation->binding->exchange.peers);
 }
 
-/* Everybody's offers have come; all ranks read the same. Are all buffers lent? */
+/*
+ * Everybody's offers have come; all ranks read the same. Are all buffers lent, and is that the better way? Steps give
+ * the same bits.
+ */
 static bool offers_take(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
     uint64_t all = operation->offered, any = operation->offered;
-    for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct offer offer;
         memcpy(&offer, cell_last(&peer->lanes)->beside, sizeof offer);
         engine->exchange.lent[peer->rank] =
             (struct lent){.input_loan = offer.input, .output_loan = offer.output, .scale = offer.scale};
         all &= offer.flags;
         any |= offer.flags;
+        distance_look(operation, peer, offer.input.address ? &offer.input : &offer.output);
     }
     loan_divide(operation, any);
-    return all & OFFER_LENT;
+    const bool steps_are_better = any & OFFER_COPIED && all & OFFER_STEPS;
+    return all & OFFER_LENT && !steps_are_better;
 }
 
 /* ---- The course of an operation ---- */

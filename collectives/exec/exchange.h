@@ -78,6 +78,7 @@ enum offer_flags {
     OFFER_LENT = 1,       /* its buffers are lent; else everybody is to run the steps of the plan */
     OFFER_COPIED = 2,     /* the kernel has to copy from and to them */
     OFFER_OVERWRITES = 4, /* its result takes the place of what others may read */
+    OFFER_STEPS = 8,      /* the plan's steps are better than copies, as far as it knows */
 };
 /* Lend every peer what it needs of this rank's buffers. Returns enum offer_flags. */
 uint32_t loan_offer(const struct operation *operation, struct lent *offers);

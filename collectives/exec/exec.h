@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Run plans. An engine is one rank's staging slots, streams and connections over one endpoint; an operation is one run
- * of a plan on given buffers. Work per call is bounded and no call reads a clock, blocks or sleeps, so the simulator
- * drives the very code that production runs.
+ * of a plan on given buffers. Work per call is bounded and no call blocks, sleeps or reads a clock but the one that the
+ * engine is given, so the simulator drives the very code that production runs.
  *
  * Threads: one at a time per engine.
  */
@@ -33,6 +33,8 @@ struct engine_config {
      */
     bool exchanges;
     uint32_t exchange_channel;
+    /* What distances between caches are timed with (distance.h), in ns; NULL: nothing is known of them. */
+    uint64_t (*clock_ns)(void);
 };
 
 enum {
@@ -83,6 +85,8 @@ struct operation_call {
     uint32_t check;       /* what both ends of every message must agree on: a hash of sequence and signature */
     bool overwrites;      /* outputs are written over inputs that others still need: nothing leaves from an input */
     bool acknowledged;    /* complete only when the peers have taken everything this rank sent */
+    /* Between threads of one core the plan's steps are faster than the kernel's copies. */
+    bool steps_when_near;
 };
 
 /*

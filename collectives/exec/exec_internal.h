@@ -52,7 +52,8 @@ struct peer {
     uint32_t leaving_count; /* unmapped: puts accepted whose source the transport has not let go of */
     rank_set bit;           /* for exchange.h: the rank's, and the cells to and from it */
     struct lanes lanes;
-    struct peer *next; /* in the engine's list of peers */
+    uint32_t near_looks; /* for distance.h */
+    struct peer *next;   /* in the engine's list of peers */
 };
 
 struct engine {

@@ -8,6 +8,11 @@
 /* Do direct plans of the request go by the cells and loans of exec/exchange.h? */
 bool price_is_by_exchange(const struct cost_model *model, const struct select_request *request,
                           weft_algorithm algorithm);
+/*
+ * Of a direct plan that goes by exchange: between threads of one core, are its steps better than the kernel's copies?
+ * Whatever the model's figures are of: they are of where processors were when they were measured.
+ */
+bool price_steps_are_better_near(const struct select_request *request);
 /* What each message waits where ranks share processors: until the others that share this one have had their turn. */
 double price_turn_ns(const struct cost_model *model, const struct select_request *request);
 /* Passes over a block that a processor makes for all ranks that share it; 0: each has its own. */

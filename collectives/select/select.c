@@ -26,6 +26,7 @@ const struct cost_model cost_model_shm = {
     .doubt = 0.25,
     .slice_bytes = 128 << 10,
     .slot_depth = 4,
+    .few_slot_depth = 8,
     .source = "built in: measured on one machine; a byte through slots: between near cores' figure and distant ones'",
 };
 
@@ -63,13 +64,20 @@ static void tuning_apply(const struct tuning *tuning, const struct select_reques
 }
 
 /*
- * What is compared. Rounds are given what the figures are unsure of: their price is that of ordinary memory, and they
- * do far better where buffers are registered, which nobody knows of all ranks beforehand.
+ * What is compared. Rounds are given what the figures are unsure of, and a quarter at least: their price is that of
+ * ordinary memory, and they do far better where buffers are registered, which nobody knows of all ranks beforehand.
  */
+static const double favour_least = 0.25;
 static double rated(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm,
                     double price_ns)
 {
-    return price_is_by_exchange(model, request, algorithm) ? price_ns / (1 + model->doubt) : price_ns;
+    const double favour = model->doubt > favour_least ? model->doubt : favour_least;
+    return price_is_by_exchange(model, request, algorithm) ? price_ns / (1 + favour) : price_ns;
+}
+
+uint32_t cost_model_slot_depth(const struct cost_model *model, uint32_t rank_count)
+{
+    return model->few_slot_depth && rank_count <= FEW_RANKS ? model->few_slot_depth : model->slot_depth;
 }
 
 uint64_t cost_model_hash(const struct cost_model *model)
@@ -116,6 +124,7 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
         return request->canonical && known && !canonical ? WEFT_INVALID_ARGUMENT : WEFT_UNSUPPORTED;
     }
     if (request->forced == WEFT_ALGORITHM_AUTO && !request->canonical) tuning_apply(model->tuning, request, &made);
+    made.steps_when_near = price_is_by_exchange(model, request, made.algorithm) && price_steps_are_better_near(request);
     if (made.algorithm == WEFT_ALGORITHM_HIERARCHICAL) price_hierarchical(model, request, &made.channel_units);
     if (!made.channel_units) made.channel_units = 1;
     *choice = made;

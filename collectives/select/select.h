@@ -16,6 +16,8 @@
 
 struct tuning; /* tuning.h */
 
+enum { FEW_RANKS = 4 };
+
 struct cost_model {
     double message_ns;   /* alpha: from put to the next step at the receiver, empty slice */
     double byte_ns;      /* beta: one pass of combining or copying a byte from slot to slot */
@@ -32,6 +34,7 @@ struct cost_model {
     double doubt;                /* by how much, of one, the figures may be wrong */
     uint32_t slice_bytes;        /* best size of a slice in flight */
     uint32_t slot_depth;         /* how many of them keep a sender busy */
+    uint32_t few_slot_depth;     /* the same where no more than FEW_RANKS ranks need room for them; 0: as many */
     const char *source;          /* how the figures were got */
     const struct tuning *tuning; /* measured choices, which go before the model's; NULL: none */
 };
@@ -66,6 +69,7 @@ struct select_request {
     uint32_t channel_units;  /* forced; 0: the model's choice */
     uint32_t slice_bytes;    /* forced; 0: the model's choice */
     uint64_t exchange_bytes; /* direct plans go by exchange.h, messages up to here in its cells; 0: they do not */
+    bool copies;             /* and the kernel may copy larger ones; else only registered buffers are lent */
     bool canonical;          /* of plans whose results are, only; where ranks combine */
     double crowd;            /* ranks that share a processor; up to 1: each has one */
     /* NULL: nothing is known of where ranks are. */
@@ -77,6 +81,8 @@ struct select_choice {
     uint32_t channel_units;
     uint32_t slice_bytes;
     bool canonical;
+    bool steps_when_near; /* of a direct plan: between threads of one core its steps are better than the kernel's copies
+                           */
     double predicted_ns[WEFT_ALGORITHM_COUNT]; /* by algorithm; 0: not a candidate */
 };
 
@@ -86,6 +92,9 @@ struct select_choice {
  */
 weft_status select_plan(const struct cost_model *model, const struct select_request *request,
                         struct select_choice *choice);
+
+/* Slices in flight per stream. */
+uint32_t cost_model_slot_depth(const struct cost_model *model, uint32_t rank_count);
 
 /* Of all figures that choices depend on, for ranks to compare; not of the tuning. */
 uint64_t cost_model_hash(const struct cost_model *model);

@@ -12,7 +12,7 @@
 #include "collectives/exec/exec_internal.h"
 #include "transport/sim/sim.h"
 
-enum { RANKS = 2, LARGE = 512 << 10, SMALL = 8, MIDDLE = 256, TURNS = 10000 };
+enum { RANKS = 2, LARGE = 512 << 10, SMALL = 8, MIDDLE = 256, LENT = 1024, TURNS = 10000 };
 
 struct rank {
     struct endpoint *endpoint;
@@ -26,7 +26,23 @@ struct scene {
     struct sim_fabric *fabric;
     weft_plan *plan;
     struct rank ranks[RANKS];
+    bool steps_when_near;
 };
+
+/* What ranks time distances with: it stands still, or each look at it takes a microsecond. */
+static bool is_apart[RANKS];
+
+static uint64_t clock_of_rank_0(void)
+{
+    static uint64_t now_ns;
+    return now_ns += is_apart[0] ? 1000 : 0;
+}
+
+static uint64_t clock_of_rank_1(void)
+{
+    static uint64_t now_ns;
+    return now_ns += is_apart[1] ? 1000 : 0;
+}
 
 static void turn(struct scene *scene, uint32_t rank)
 {
@@ -55,7 +71,8 @@ static struct scene *scene_create_of(enum sim_lending lending, weft_collective c
                                              .channel_limit = 4,
                                              .slot_depth = 4,
                                              .slot_bytes = 4096,
-                                             .exchanges = true};
+                                             .exchanges = true,
+                                             .clock_ns = i == 0 ? clock_of_rank_0 : clock_of_rank_1};
         assert_int_equal(engine_create(&config, &rank->engine), WEFT_OK);
         assert_int_equal(binding_create(rank->engine, scene->plan, 0, &rank->binding), WEFT_OK);
         for (int64_t k = 0; k < LARGE; k++) rank->send[k] = k * (i + 1);
@@ -95,7 +112,8 @@ static void post(struct scene *scene, uint32_t rank, uint64_t count)
                                         .op = WEFT_SUM,
                                         .divisor = 1,
                                         .slice_bytes = 4096,
-                                        .check = 77};
+                                        .check = 77,
+                                        .steps_when_near = scene->steps_when_near};
     assert_int_equal(operation_start(self->engine, self->binding, &call, &self->operation), WEFT_OK);
 }
 
@@ -239,6 +257,72 @@ static void run_all(struct scene *scene, uint64_t count)
     }
 }
 
+/* How many of so many calls go by the steps of their plan, to the same result. */
+static int steps_of(struct scene *scene, int calls)
+{
+    int by_steps = 0;
+    for (int i = 0; i < calls; i++) {
+        for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LENT);
+        for (int k = 0; k < TURNS && (advance(scene, 0) != WEFT_OK) + (advance(scene, 1) != WEFT_OK) > 0; k++)
+            turn(scene, (uint32_t)k % RANKS);
+        bool stepped = operation_runs_steps(scene->ranks[0].operation);
+        assert_int_equal(operation_runs_steps(scene->ranks[1].operation), stepped);
+        by_steps += stepped;
+        for (uint32_t rank = 0; rank < RANKS; rank++) {
+            assert_int_equal(advance(scene, rank), WEFT_OK);
+            for (int64_t k = 0; k < LENT; k++) assert_int_equal(scene->ranks[rank].recv[k], 3 * k);
+            operation_free(scene->ranks[rank].operation);
+            scene->ranks[rank].operation = NULL;
+        }
+    }
+    return by_steps;
+}
+
+static void near_ranks_run_steps_where_the_kernel_would_copy(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_COPIED);
+    assert_int_equal(steps_of(scene, 8), 0); /* nobody asked for it */
+    scene->steps_when_near = true;
+    assert_true(steps_of(scene, 64) > 0); /* they look now and then */
+    assert_int_equal(steps_of(scene, 8), 8);
+    is_apart[1] = true;
+    assert_true(steps_of(scene, 64) < 64);
+    assert_int_equal(steps_of(scene, 8), 0); /* that one rank says so is enough */
+    is_apart[1] = false;
+    scene_destroy(scene);
+}
+
+static void near_ranks_load_what_they_have_mapped(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_MAPPED);
+    scene->steps_when_near = true;
+    assert_int_equal(steps_of(scene, 64), 0);
+    scene_destroy(scene);
+}
+
+/* A peer may have stored anything where distances are timed. */
+static void nonsense_on_a_trail_is_followed_within_the_cell(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_COPIED);
+    scene->steps_when_near = true;
+    for (int i = 0; i < 4; i++) {
+        for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LENT);
+        (void)advance(scene, 1);
+        memset(cell_of_rank_0(scene)->payload, 0xff, EXCHANGE_BYTES);
+        for (int k = 0; k < TURNS && (advance(scene, 0) != WEFT_OK) + (advance(scene, 1) != WEFT_OK) > 0; k++)
+            turn(scene, (uint32_t)k % RANKS);
+        for (uint32_t rank = 0; rank < RANKS; rank++) {
+            assert_int_equal(advance(scene, rank), WEFT_OK);
+            operation_free(scene->ranks[rank].operation);
+            scene->ranks[rank].operation = NULL;
+        }
+    }
+    scene_destroy(scene);
+}
+
 /* After some minutes of small messages they do. */
 static void numbers_of_cells_may_wrap(void **state)
 {
@@ -360,6 +444,9 @@ int main(void)
         cmocka_unit_test(nonsense_in_a_cell_is_a_protocol_error),
         cmocka_unit_test(another_call_is_a_mismatch_and_nothing_of_it_is_read),
         cmocka_unit_test(a_loan_of_nothing_is_a_protocol_error),
+        cmocka_unit_test(near_ranks_run_steps_where_the_kernel_would_copy),
+        cmocka_unit_test(near_ranks_load_what_they_have_mapped),
+        cmocka_unit_test(nonsense_on_a_trail_is_followed_within_the_cell),
         cmocka_unit_test(numbers_of_cells_may_wrap),
         cmocka_unit_test(a_reference_is_kept_until_the_peer_is_done),
         cmocka_unit_test(a_reference_that_cannot_be_mapped_is_copied),

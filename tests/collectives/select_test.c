@@ -21,7 +21,9 @@ static struct select_choice choose(const struct cost_model *model, struct select
 
 static weft_algorithm chosen(const struct cost_model *model, weft_collective collective, uint64_t bytes)
 {
-    return choose(model, (struct select_request){.collective = collective, .bytes = bytes, .exchange_bytes = EXCHANGE})
+    return choose(model,
+                  (struct select_request){
+                      .collective = collective, .bytes = bytes, .exchange_bytes = EXCHANGE, .copies = true})
         .algorithm;
 }
 
@@ -58,35 +60,71 @@ static void ranks_that_share_processors_exchange_by_rounds_too(void **state)
                                                    .rank_count = 4,
                                                    .bytes = bytes,
                                                    .exchange_bytes = EXCHANGE,
+                                                   .copies = true,
                                                    .crowd = 2};
             if (bytes == 8 << 10) continue; /* just above what cells take all ways cost the same */
             assert_int_equal(choose(&cost_model_shm, request).algorithm, WEFT_ALGORITHM_DIRECT);
         }
 }
 
-static void threads_of_one_core_use_slots_where_the_kernel_would_copy(void **state)
+/* So that registered buffers, of which nobody knows, need no more than they have to. */
+static void threads_of_one_core_leave_it_to_the_direct_plan(void **state)
 {
     (void)state;
     const struct cost_model model = near_model();
-    static const weft_collective one_block[] = {WEFT_ALL_REDUCE, WEFT_BROADCAST, WEFT_REDUCE};
-    for (size_t i = 0; i < sizeof one_block / sizeof *one_block; i++) {
-        assert_int_equal(chosen(&model, one_block[i], 8), WEFT_ALGORITHM_DIRECT);
-        assert_int_equal(chosen(&model, one_block[i], EXCHANGE), WEFT_ALGORITHM_DIRECT);
-        assert_int_not_equal(chosen(&model, one_block[i], 8 << 10), WEFT_ALGORITHM_DIRECT);
-        assert_int_equal(chosen(&model, one_block[i], 512 << 10), WEFT_ALGORITHM_TREE);
-        assert_int_equal(chosen(&model, one_block[i], 8 << 20), WEFT_ALGORITHM_TREE);
-    }
-    assert_int_equal(chosen(&model, WEFT_REDUCE_SCATTER, 1 << 20), WEFT_ALGORITHM_RING);
-    assert_int_equal(chosen(&model, WEFT_BARRIER, 0), WEFT_ALGORITHM_DIRECT);
+    for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++)
+        for (uint64_t bytes = 8; bytes <= 8 << 20 && i != WEFT_SEND_RECV; bytes *= 4)
+            assert_int_equal(chosen(&model, (weft_collective)i, bytes), WEFT_ALGORITHM_DIRECT);
+}
+
+static void near_steps_are_wanted_of_a_direct_plan_alone(void **state)
+{
+    (void)state;
+    struct select_request request = {
+        .collective = WEFT_ALL_REDUCE, .bytes = 1 << 20, .exchange_bytes = EXCHANGE, .copies = true};
+    assert_true(choose(&cost_model_shm, request).steps_when_near);
+    request.forced = WEFT_ALGORITHM_TREE;
+    assert_false(choose(&cost_model_shm, request).steps_when_near);
+    request.forced = WEFT_ALGORITHM_AUTO;
+    request.bytes = EXCHANGE; /* it goes with the cells */
+    assert_false(choose(&cost_model_shm, request).steps_when_near);
+    request.bytes = 1 << 20;
+    request.copies = false; /* it runs steps in any case */
+    assert_false(choose(&cost_model_shm, request).steps_when_near);
+}
+
+static void without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps(void **state)
+{
+    (void)state;
+    struct select_request request = {
+        .collective = WEFT_BROADCAST, .rank_count = 8, .bytes = 2 << 20, .exchange_bytes = EXCHANGE, .copies = true};
+    assert_int_equal(choose(&cost_model_shm, request).algorithm, WEFT_ALGORITHM_DIRECT);
+    double with_copies = choose(&cost_model_shm, request).predicted_ns[WEFT_ALGORITHM_DIRECT];
+    request.copies = false;
+    struct select_choice choice = choose(&cost_model_shm, request);
+    assert_true(choice.predicted_ns[WEFT_ALGORITHM_DIRECT] > with_copies);
+    assert_int_not_equal(choice.algorithm, WEFT_ALGORITHM_DIRECT);
+    request.bytes = 8; /* cells are copied by ranks */
+    assert_int_equal(choose(&cost_model_shm, request).algorithm, WEFT_ALGORITHM_DIRECT);
+}
+
+static void few_ranks_have_more_slices_in_flight(void **state)
+{
+    (void)state;
+    assert_int_equal(cost_model_slot_depth(&cost_model_shm, FEW_RANKS), cost_model_shm.few_slot_depth);
+    assert_int_equal(cost_model_slot_depth(&cost_model_shm, FEW_RANKS + 1), cost_model_shm.slot_depth);
+    assert_int_equal(cost_model_slot_depth(&cost_model_tcp, 2), cost_model_tcp.slot_depth);
 }
 
 static void figures_in_doubt_leave_the_choice_to_rounds(void **state)
 {
     (void)state;
     struct cost_model model = near_model();
-    const struct select_request request = {
-        .collective = WEFT_ALL_REDUCE, .bytes = 64 << 10, .exchange_bytes = EXCHANGE};
-    model.copy_byte_ns = 0.16; /* rounds are dearer, by less than half */
+    const struct select_request request = {.collective = WEFT_ALL_REDUCE,
+                                           .rank_count = 8,
+                                           .bytes = 256 << 10,
+                                           .exchange_bytes = EXCHANGE,
+                                           .copies = true}; /* rounds are dearer, by more than a quarter */
     model.doubt = 0;
     struct select_choice sure = choose(&model, request);
     assert_int_not_equal(sure.algorithm, WEFT_ALGORITHM_DIRECT);
@@ -100,7 +138,8 @@ static void figures_in_doubt_leave_the_choice_to_rounds(void **state)
 static void without_rounds_the_direct_plan_is_priced_by_its_steps(void **state)
 {
     (void)state;
-    struct select_request request = {.collective = WEFT_ALL_REDUCE, .bytes = 1 << 20, .exchange_bytes = EXCHANGE};
+    struct select_request request = {
+        .collective = WEFT_ALL_REDUCE, .bytes = 1 << 20, .exchange_bytes = EXCHANGE, .copies = true};
     double by_rounds = choose(&cost_model_shm, request).predicted_ns[WEFT_ALGORITHM_DIRECT];
     request.exchange_bytes = 0;
     struct select_choice choice = choose(&cost_model_shm, request);
@@ -139,7 +178,8 @@ static void more_bytes_never_cost_less(void **state)
     const struct cost_model near = near_model();
     const struct cost_model *models[] = {&cost_model_shm, &near, &cost_model_tcp};
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
-        struct select_request request = {.collective = WEFT_ALL_REDUCE, .exchange_bytes = m < 2 ? EXCHANGE : 0};
+        struct select_request request = {
+            .collective = WEFT_ALL_REDUCE, .exchange_bytes = m < 2 ? EXCHANGE : 0, .copies = true};
         double before = 0;
         /* One slice of its own costs more a byte than a stream does: sizes on either side are compared apart. */
         for (request.bytes = 8; request.bytes <= 128 << 10; request.bytes *= 2) {
@@ -175,7 +215,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cores_apart_exchange_by_rounds_at_every_size),
         cmocka_unit_test(ranks_that_share_processors_exchange_by_rounds_too),
-        cmocka_unit_test(threads_of_one_core_use_slots_where_the_kernel_would_copy),
+        cmocka_unit_test(threads_of_one_core_leave_it_to_the_direct_plan),
+        cmocka_unit_test(near_steps_are_wanted_of_a_direct_plan_alone),
+        cmocka_unit_test(without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps),
+        cmocka_unit_test(few_ranks_have_more_slices_in_flight),
         cmocka_unit_test(figures_in_doubt_leave_the_choice_to_rounds),
         cmocka_unit_test(without_rounds_the_direct_plan_is_priced_by_its_steps),
         cmocka_unit_test(two_ranks_over_tcp_prefer_what_waits_least),
