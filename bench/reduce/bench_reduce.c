@@ -2,7 +2,10 @@
 /*
  * How fast the kernels of collectives/reduce run on this processor, beside memcpy in the same run.
  *
- * usage: bench_reduce [BYTES [best]]     (per buffer; 1 MiB by default; best: at the widest level alone)
+ * usage: bench_reduce [--dtype NAME] [--op NAME] [--sources COUNT] [--level NAME] [--below SHARE] [BYTES]
+ *
+ * All kernels for buffers of BYTES each (1 MiB by default), or those of one type, operation, number of sources or
+ * vector width. --below prints only what is below that share of the bound, at the widest level measured.
  *
  * GB/s counts every byte read and every byte written once, GB = 1e9. Each figure is the median of rounds that visit
  * all levels and memcpy in turn, so that a slow moment of the machine hits all of them.
@@ -12,6 +15,7 @@
  * and memory reads faster than it is written. From STREAMING_BYTES on, where buffers leave the caches, results are
  * stored past them, as the collectives do.
  */
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +36,15 @@ struct shape {
     bool streaming, canonical;
 };
 
+/* What to measure and to print. */
+static struct {
+    const char *dtype, *op, *level; /* NULL: all */
+    uint32_t sources;               /* 0: all */
+    double below;
+    size_t bytes;
+} wanted = {.below = 1e9, .bytes = 1 << 20};
+
 static void *sources[MAX_SOURCES], *destinations[MAX_DESTINATIONS];
-static int least_level;                                             /* that is measured */
 static const double scales[MAX_SOURCES] = {1, 1, 1, 1, 1, 1, 1, 1}; /* which the kernels take for any other number */
 
 static int compare_doubles(const void *a, const void *b)
@@ -49,109 +60,154 @@ static double median(double *values, size_t count)
 }
 
 /* Nanoseconds for one call, averaged over enough calls for the clock not to matter. NULL: memcpy. */
-static double time_calls(reduce_function kernel, const struct reduce_call *call, size_t bytes)
+static double time_calls(reduce_function kernel, const struct reduce_call *call)
 {
-    size_t repeats = 1 + (4 << 20) / (bytes + 64);
+    size_t repeats = 1 + (4 << 20) / (wanted.bytes + 64);
     uint64_t start_ns = clock_now_ns();
     for (size_t i = 0; i < repeats; i++) {
         if (kernel) {
             kernel(call);
         } else {
-            memcpy(destinations[0], sources[0], bytes);
+            memcpy(destinations[0], sources[0], wanted.bytes);
             __asm__ volatile("" ::: "memory"); /* the copies are all needed */
         }
     }
     return (double)(clock_now_ns() - start_ns) / (double)repeats;
 }
 
-static void measure(weft_dtype dtype, weft_op op, struct shape shape, size_t bytes)
+/* NULL where this processor or the caller has none; the last contender is memcpy. */
+static reduce_function kernel_of(int contender, weft_dtype dtype, weft_op op, bool canonical)
 {
-    struct reduce_call call = {.destinations = destinations,
-                               .sources = (const void *const *)sources,
-                               .destination_count = shape.destinations,
-                               .source_count = shape.sources,
-                               .count = bytes / weft_dtype_size(dtype),
-                               .divisor = op == WEFT_AVG ? shape.sources : 0,
-                               .streaming = shape.streaming,
-                               .scales = op == WEFT_PREMUL_SUM ? scales : NULL};
-    const int rounds = bytes < STREAMING_BYTES ? ROUNDS : 5;
-    double times[CONTENDERS][ROUNDS];
-    for (int round = -1; round < rounds; round++) { /* the first one warms up, and the second overwrites it */
-        for (int i = 0; i < CONTENDERS; i++) {
-            reduce_function kernel = NULL;
-            if (i >= least_level && i < LEVELS && shape.canonical)
-                kernel = reduce_lookup_canonical_at(dtype, op, level_ids[i]);
-            if (i >= least_level && i < LEVELS && !shape.canonical) kernel = reduce_lookup_at(dtype, op, level_ids[i]);
-            double time = i == LEVELS || kernel ? time_calls(kernel, &call, bytes) : 0;
-            times[i][round < 0 ? 0 : round] = time;
-        }
-    }
+    if (contender == LEVELS || (wanted.level && strcmp(wanted.level, level_names[contender]) != 0)) return NULL;
+    return canonical ? reduce_lookup_canonical_at(dtype, op, level_ids[contender])
+                     : reduce_lookup_at(dtype, op, level_ids[contender]);
+}
+
+static void print_rates(weft_dtype dtype, weft_op op, struct shape shape, const double *rates)
+{
+    double widest = 0;
+    for (int i = 0; i < LEVELS; i++)
+        if (rates[i] > 0) widest = rates[i];
+    if (widest / rates[LEVELS] >= wanted.below) return;
+
     printf("%-11s %-10s %2u -> %u %-9s", weft_dtype_name(dtype), weft_op_name(op), shape.sources, shape.destinations,
            shape.canonical   ? "tree"
            : shape.streaming ? "streaming"
                              : "");
-    double rates[CONTENDERS] = {0};
     for (int i = 0; i < CONTENDERS; i++) {
-        double traffic = (double)bytes * (i == LEVELS ? 2 : shape.sources + shape.destinations);
-        double time = median(times[i], rounds);
-        if (time > 0) rates[i] = traffic / time;
-        if (time > 0) {
+        if (rates[i] > 0) {
             printf(" %10.1f", rates[i]);
         } else {
             printf(" %10s", "-");
         }
     }
-    double widest = 0;
-    for (int i = 0; i < LEVELS; i++)
-        if (rates[i] > 0) widest = rates[i];
-    printf(" %10.2f", widest / rates[LEVELS]);
-    printf("\n");
+    printf(" %10.2f\n", widest / rates[LEVELS]);
 }
 
-static void measure_all(size_t bytes)
+static void measure(weft_dtype dtype, weft_op op, struct shape shape)
 {
-    const bool streaming = bytes >= STREAMING_BYTES;
-    const struct shape shapes[] = {{1, 1, false, false}, {1, 2, false, false}, {2, 1, false, false},
-                                   {2, 1, true, false},  {2, 2, false, false}, {2, 2, true, false}};
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) measure(WEFT_FLOAT32, WEFT_SUM, shapes[i], bytes);
-    /* What canonical results cost: the same sources, one after another and by the tree. */
-    for (int dtype = WEFT_FLOAT32; dtype <= WEFT_BFLOAT16; dtype++)
-        for (uint32_t count = 3; count <= MAX_SOURCES; count += 1 + count / 4)
-            for (int canonical = 0; canonical < 2; canonical++)
-                measure((weft_dtype)dtype, WEFT_SUM, (struct shape){count, 1, streaming, canonical}, bytes);
-    for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++) {
-        for (int op = 0; op < WEFT_OP_COUNT; op++) {
-            measure((weft_dtype)dtype, (weft_op)op, (struct shape){2, 1, streaming, false}, bytes);
+    if (wanted.dtype && strcmp(wanted.dtype, weft_dtype_name(dtype)) != 0) return;
+    if (wanted.op && strcmp(wanted.op, weft_op_name(op)) != 0) return;
+    if (wanted.sources && wanted.sources != shape.sources) return;
+    struct reduce_call call = {.destinations = destinations,
+                               .sources = (const void *const *)sources,
+                               .destination_count = shape.destinations,
+                               .source_count = shape.sources,
+                               .count = wanted.bytes / weft_dtype_size(dtype),
+                               .divisor = op == WEFT_AVG ? shape.sources : 0,
+                               .streaming = shape.streaming,
+                               .scales = op == WEFT_PREMUL_SUM ? scales : NULL};
+    const int rounds = wanted.bytes < STREAMING_BYTES ? ROUNDS : 5;
+    double times[CONTENDERS][ROUNDS], rates[CONTENDERS] = {0};
+    for (int round = -1; round < rounds; round++) { /* the first one warms up, and the second overwrites it */
+        for (int i = 0; i < CONTENDERS; i++) {
+            reduce_function kernel = kernel_of(i, dtype, op, shape.canonical);
+            times[i][round < 0 ? 0 : round] = i == LEVELS || kernel ? time_calls(kernel, &call) : 0;
         }
     }
+    for (int i = 0; i < CONTENDERS; i++) {
+        double traffic = (double)wanted.bytes * (i == LEVELS ? 2 : shape.sources + shape.destinations);
+        double time = median(times[i], (size_t)rounds);
+        if (time > 0) rates[i] = traffic / time;
+    }
+    print_rates(dtype, op, shape, rates);
+}
+
+static void measure_all(void)
+{
+    const bool streaming = wanted.bytes >= STREAMING_BYTES;
+    const struct shape shapes[] = {{1, 1, false, false},
+                                   {1, 2, false, false},
+                                   {2, 1, !streaming, false},
+                                   {2, 2, false, false},
+                                   {2, 2, true, false}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) measure(WEFT_FLOAT32, WEFT_SUM, shapes[i]);
+    /* Every kernel, its sources one after another. */
+    for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++)
+        for (int op = 0; op < WEFT_OP_COUNT; op++)
+            for (uint32_t count = 2; count <= MAX_SOURCES; count += count < 4 ? 1 : 4)
+                measure((weft_dtype)dtype, (weft_op)op, (struct shape){count, 1, streaming, false});
+    /* What canonical results cost: the same by the tree. */
+    for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++)
+        for (uint32_t count = 4; count <= MAX_SOURCES; count += 4)
+            if (reduce_lookup_canonical((weft_dtype)dtype, WEFT_SUM) != reduce_lookup((weft_dtype)dtype, WEFT_SUM))
+                measure((weft_dtype)dtype, WEFT_SUM, (struct shape){count, 1, streaming, true});
+}
+
+/* False: print the usage. */
+static bool parse_arguments(int argument_count, char **arguments)
+{
+    const struct option options[] = {{"dtype", required_argument, NULL, 'd'}, {"op", required_argument, NULL, 'o'},
+                                     {"level", required_argument, NULL, 'l'}, {"sources", required_argument, NULL, 's'},
+                                     {"below", required_argument, NULL, 'b'}, {0}};
+    char *end = NULL;
+    for (int option; (option = getopt_long(argument_count, arguments, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'd':
+            wanted.dtype = optarg;
+            break;
+        case 'o':
+            wanted.op = optarg;
+            break;
+        case 'l':
+            wanted.level = optarg;
+            break;
+        case 's':
+            wanted.sources = (uint32_t)strtoul(optarg, &end, 10);
+            break;
+        case 'b':
+            wanted.below = strtod(optarg, &end);
+            break;
+        default:
+            return false;
+        }
+        if (end && *end) return false;
+    }
+    if (optind < argument_count) wanted.bytes = strtoull(arguments[optind++], &end, 0);
+    return optind == argument_count && !(end && *end) && wanted.bytes > 0 && wanted.bytes % 8 == 0;
 }
 
 int main(int argument_count, char **arguments)
 {
-    size_t bytes = 1 << 20;
-    char *end = NULL;
-    if (argument_count > 1) bytes = strtoull(arguments[1], &end, 0);
-    const bool best = argument_count == 3 && !strcmp(arguments[2], "best");
-    if (argument_count > 3 || (argument_count == 3 && !best) || (end && *end) || bytes == 0 || bytes % 8) {
-        fprintf(stderr, "usage: bench_reduce [BYTES [best]]; BYTES of a buffer are a multiple of 8\n");
+    if (!parse_arguments(argument_count, arguments)) {
+        fprintf(stderr, "usage: bench_reduce [--dtype NAME] [--op NAME] [--sources COUNT] [--level NAME] "
+                        "[--below SHARE] [BYTES]\nBYTES of a buffer are a multiple of 8\n");
         return 2;
     }
     for (int i = 0; i < MAX_SOURCES + MAX_DESTINATIONS; i++) {
-        void *buffer = malloc(bytes);
+        void *buffer = malloc(wanted.bytes);
         if (!buffer) {
-            fprintf(stderr, "bench_reduce: no memory for %zu bytes\n", bytes);
+            fprintf(stderr, "bench_reduce: no memory for %zu bytes\n", wanted.bytes);
             return 1;
         }
-        memset(buffer, 0x3c, bytes); /* an ordinary number in every type */
+        memset(buffer, 0x3c, wanted.bytes); /* an ordinary number in every type */
         *(i < MAX_SOURCES ? &sources[i] : &destinations[i - MAX_SOURCES]) = buffer;
     }
-    for (int i = 0; best && i < LEVELS; i++)
-        if (!strcmp(level_names[i], reduce_simd_name())) least_level = i;
-    printf("GB/s, %zu bytes per buffer, best level here %s\n", bytes, reduce_simd_name());
+    printf("GB/s, %zu bytes per buffer, best level here %s\n", wanted.bytes, reduce_simd_name());
     printf("%-40s", "kernel");
     for (int i = 0; i < LEVELS; i++) printf(" %10s", level_names[i]);
     printf(" %10s %10s\n", "memcpy", "of bound");
-    measure_all(bytes);
+    measure_all();
     for (int i = 0; i < MAX_SOURCES; i++) free(sources[i]);
     for (int i = 0; i < MAX_DESTINATIONS; i++) free(destinations[i]);
     return 0;

@@ -10,8 +10,8 @@
 #include <cpuid.h>
 
 /*
- * Every processor with AVX2 has F16C, but a hypervisor may mask either. Asked by number because clang 14 does not know
- * the name; AVX2 has already told that the operating system keeps the wide registers.
+ * Every processor with AVX2 has F16C and FMA, but a hypervisor may mask any of them. F16C is asked for by number
+ * because clang 14 does not know the name; AVX2 has already told that the operating system keeps the wide registers.
  */
 static bool processor_has_f16c(void)
 {
@@ -21,9 +21,11 @@ static bool processor_has_f16c(void)
 
 static int processor_level(void)
 {
-    if (!__builtin_cpu_supports("avx2") || !processor_has_f16c()) return SIMD_PORTABLE;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !processor_has_f16c())
+        return SIMD_PORTABLE;
     bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                  __builtin_cpu_supports("avx512vbmi");
     return avx512 ? SIMD_AVX512 : SIMD_AVX2;
 }
 #else
