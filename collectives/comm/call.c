@@ -106,13 +106,13 @@ static struct operation_call call_of(const struct weft_comm *comm, const struct 
         .op = call->op,
         .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
         .slice_bytes = choice->slice_bytes,
+        /* Steps multiply what they send, and loans what they add: that may be rounded differently. */
+        .steps_when_near = choice->steps_when_near && call->op != WEFT_PREMUL_SUM,
         /*
          * In a collective who only sends is done when all has left: whoever comes across it in another operation
          * tells everybody. Exchanges never would, for they look into no slot; and of a message only two ranks know, so
          * both have to be there still.
          */
-        /* Steps multiply what they send, and loans what they add: that may be rounded differently. */
-        .steps_when_near = choice->steps_when_near && call->op != WEFT_PREMUL_SUM,
         .acknowledged = shape_of(call->collective)->rooted && (comm->exchanges || call->collective == WEFT_SEND_RECV),
     };
 }
