@@ -20,11 +20,13 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -240,6 +242,14 @@ static void side_play(struct side *side, size_t only_bytes, uint32_t turns)
     fflush(stdout);
 }
 
+/* The other process waits without end for one that failed. */
+static void child_ended(int number)
+{
+    int status;
+    (void)number;
+    if (waitpid(-1, &status, WNOHANG) > 0 && status != 0) _exit(1);
+}
+
 int main(int argc, char **argv)
 {
     static struct side sides[RANKS] = {{.rank = 0}, {.rank = 1}};
@@ -266,10 +276,10 @@ int main(int argc, char **argv)
             sides[rank].lanes[way] = (struct lane){.way = &ways[way], .fd = fds[rank]};
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
+    (void)signal(SIGCHLD, child_ended);
     const pid_t child = fork();
     if (child < 0) die("fork");
+    if (child == 0) (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     side_play(&sides[child == 0], only_bytes, turns);
-    int status = 0;
-    if (child) (void)waitpid(child, &status, 0);
-    return status != 0;
+    return 0;
 }
