@@ -30,7 +30,7 @@ struct reduce_call {
     const void *const *sources; /* 1 or more; neither side needs any alignment */
     uint32_t destination_count, source_count;
     size_t count;     /* elements; 0 is allowed */
-    uint32_t divisor; /* average: divide the combined value by this, once; 0 or 1: do not */
+    uint32_t divisor; /* average: divide the sum by this, once; 0 or 1: do not. No other operation reads it */
     bool streaming;   /* destinations will not be read soon: bypass the cache where the processor can */
     /* Premultiplied sum: a factor for each source, for an integer type one of its integers. NULL: none. No other
      * operation reads it. */
