@@ -184,6 +184,75 @@ static void integers_are_right_at_their_extremes(void **state)
     }
 }
 
+/* One times a scale is any float32: those next to each middle between two numbers, where rounding turns. */
+static void every_8_bit_float_begins_and_ends_where_it_should(void **state)
+{
+    (void)state;
+    const weft_dtype dtypes[] = {WEFT_FLOAT8_E4M3, WEFT_FLOAT8_E5M2};
+    const struct float_format *const formats[] = {&format_float8_e4m3, &format_float8_e5m2};
+    for (int kind = 0; kind < 2; kind++) {
+        uint8_t ones[70], expected[70]; /* more than a vector */
+        memset(ones, format_encode(formats[kind], 1), sizeof ones);
+        const void *sources[] = {ones};
+        for (int magnitude = 0; magnitude < formats[kind]->largest; magnitude++) {
+            double below = format_decode(formats[kind], (uint16_t)magnitude);
+            float middle = (float)((below + format_decode(formats[kind], (uint16_t)(magnitude + 1))) / 2);
+            const float around[] = {nextafterf(middle, 0), middle, nextafterf(middle, INFINITY)};
+            for (int i = 0; i < 6; i++) {
+                double scale = i < 3 ? around[i] : -around[i - 3];
+                const struct reduce_call call = {
+                    .sources = sources, .source_count = 1, .destination_count = 1, .count = 70, .scales = &scale};
+                reference_combine(dtypes[kind], WEFT_PREMUL_SUM, &call, expected);
+                check_at_every_level(dtypes[kind], WEFT_PREMUL_SUM, &call, expected);
+            }
+        }
+    }
+}
+
+/* Divisors of all kinds: powers of two, their neighbours, and what is larger than the numbers. */
+static void integers_are_divided_right_by_any_number(void **state)
+{
+    (void)state;
+    static uint64_t first[256], zeros[256], expected[256];
+    const weft_dtype dtypes[] = {WEFT_INT8, WEFT_UINT8, WEFT_INT32, WEFT_UINT32, WEFT_INT64, WEFT_UINT64};
+    const uint32_t divisors[] = {2,
+                                 3,
+                                 5,
+                                 6,
+                                 7,
+                                 8,
+                                 9,
+                                 10,
+                                 127,
+                                 128,
+                                 129,
+                                 255,
+                                 256,
+                                 257,
+                                 641,
+                                 1000,
+                                 65535,
+                                 65536,
+                                 65537,
+                                 1u << 30,
+                                 INT32_MAX,
+                                 1u << 31,
+                                 (1u << 31) + 1,
+                                 UINT32_MAX - 1,
+                                 UINT32_MAX};
+    const void *sources[] = {first, zeros};
+    for (int dtype = 0; dtype < 6; dtype++) {
+        uint64_t unused[256];
+        size_t count = fill_extremes((unsigned)weft_dtype_size(dtypes[dtype]) * 8, first, unused);
+        for (size_t i = 0; i < sizeof divisors / sizeof divisors[0]; i++) {
+            const struct reduce_call call = {
+                .sources = sources, .source_count = 2, .destination_count = 1, .count = count, .divisor = divisors[i]};
+            reference_combine(dtypes[dtype], WEFT_AVG, &call, expected);
+            check_at_every_level(dtypes[dtype], WEFT_AVG, &call, expected);
+        }
+    }
+}
+
 /* Two integers, given and returned as the bits of 64. */
 static uint64_t combine_bits(weft_dtype dtype, weft_op op, uint64_t first, uint64_t second)
 {
@@ -223,7 +292,9 @@ int main(void)
         cmocka_unit_test(every_8_bit_float_survives_the_round_trip),
         cmocka_unit_test(what_is_too_large_for_8_bits_becomes_the_largest_number),
         cmocka_unit_test(sources_of_one_call_are_rounded_once),
+        cmocka_unit_test(every_8_bit_float_begins_and_ends_where_it_should),
         cmocka_unit_test(integers_are_right_at_their_extremes),
+        cmocka_unit_test(integers_are_divided_right_by_any_number),
         cmocka_unit_test(unsigned_integers_are_compared_and_divided_unsigned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
