@@ -236,10 +236,11 @@ static double exchange_price(const struct cost_model *model, const struct select
  * Measured between threads of one core, loans over steps: where ranks combine 0.9 to 3 at all sizes; where they only
  * copy 1.1 to 1.5 up to 8 KiB, from 0.5 to 1.1 on either side of 64 KiB, and 1.2 to 2 once there is much.
  */
-enum { COPIED_LITTLE = 8 << 10, COPIED_MUCH = 128 << 10, COPIED_MUCH_BY_ROOT = 512 << 10 };
+enum { COPIED_LITTLE = 8 << 10, COPIED_MUCH = 128 << 10, ROOTED_MUCH = 256 << 10, BROADCAST_MUCH = 512 << 10 };
 
 bool price_steps_are_better_near(const struct select_request *request)
 {
+    uint64_t much = COPIED_MUCH;
     if (!request->copies || goes_with_cells(request)) return false;
     switch (request->collective) {
     case WEFT_ALL_REDUCE:
@@ -247,12 +248,16 @@ bool price_steps_are_better_near(const struct select_request *request)
     case WEFT_REDUCE_SCATTER:
         return true;
     case WEFT_BROADCAST:
+        much = BROADCAST_MUCH;
+        break;
     case WEFT_GATHER:
     case WEFT_SCATTER:
-        return request->bytes <= COPIED_LITTLE || request->bytes >= COPIED_MUCH_BY_ROOT;
+        much = ROOTED_MUCH;
+        break;
     default:
-        return request->bytes <= COPIED_LITTLE || request->bytes >= COPIED_MUCH;
+        break;
     }
+    return request->bytes <= COPIED_LITTLE || request->bytes >= much;
 }
 
 double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)

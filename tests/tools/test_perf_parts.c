@@ -249,12 +249,12 @@ static void tuning_keeps_the_automatic_choice_unless_another_is_surely_faster(vo
         {.algorithm = tree, .chosen = tree, .time_us = 9.9},
         {.algorithm = ring, .chosen = ring, .time_us = 9.8, .slice_bytes = 65536},
     };
-    assert_ptr_equal(tune_best(rows, 4), &rows[1]);
+    assert_ptr_equal(tune_best(rows, 4, false), &rows[1]);
     rows[3].time_us = 9.5; /* the same algorithm with other slices is another choice */
-    assert_ptr_equal(tune_best(rows, 4), &rows[3]);
+    assert_ptr_equal(tune_best(rows, 4, false), &rows[3]);
     rows[2].time_us = 9.4;
-    assert_ptr_equal(tune_best(rows, 4), &rows[2]);
-    assert_ptr_equal(tune_best(rows, 2), &rows[1]);
+    assert_ptr_equal(tune_best(rows, 4, false), &rows[2]);
+    assert_ptr_equal(tune_best(rows, 2, false), &rows[1]);
 }
 
 static void tuning_takes_what_loses_least_in_every_state_of_the_machine(void **state)
@@ -270,10 +270,28 @@ static void tuning_takes_what_loses_least_in_every_state_of_the_machine(void **s
         {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.2},
         {.algorithm = tree, .chosen = tree, .time_us = 40, .ping_us = 0.04, .channels = 2}, /* never seen apart */
     };
-    assert_int_equal(tune_best(rows, 6)->algorithm, direct);
-    assert_int_equal(tune_best(rows, 3)->algorithm, tree);
+    assert_int_equal(tune_best(rows, 6, false)->algorithm, direct);
+    assert_int_equal(tune_best(rows, 3, false)->algorithm, tree);
     for (int i = 0; i < 3; i++) rows[i].ping_us = 0.18; /* one state: the means count */
-    assert_int_equal(tune_best(rows, 5)->algorithm, direct);
+    assert_int_equal(tune_best(rows, 5, false)->algorithm, direct);
+}
+
+static void tuning_keeps_what_follows_the_state_of_the_machine_where_it_saw_one(void **state)
+{
+    (void)state;
+    const weft_algorithm automatic = WEFT_ALGORITHM_AUTO, tree = WEFT_ALGORITHM_TREE, direct = WEFT_ALGORITHM_DIRECT;
+    struct tune_row rows[] = {
+        {.algorithm = automatic, .chosen = direct, .time_us = 100, .ping_us = 0.04},
+        {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.04},
+        {.algorithm = tree, .chosen = tree, .time_us = 90, .ping_us = 0.04},
+        {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.2},
+        {.algorithm = tree, .chosen = tree, .time_us = 90, .ping_us = 0.2},
+    };
+    assert_int_equal(tune_best(rows, 3, true)->algorithm, direct);
+    assert_int_equal(tune_best(rows, 3, false)->algorithm, tree);
+    assert_int_equal(tune_best(rows, 5, true)->algorithm, tree); /* faster in both */
+    rows[2].time_us = 80;                                        /* too much to be given away */
+    assert_int_equal(tune_best(rows, 3, true)->algorithm, tree);
 }
 
 static void statistics_are_median_and_nearest_rank(void **state)
@@ -321,6 +339,7 @@ int main(void)
         cmocka_unit_test(data_at_a_wrong_place_is_wrong),
         cmocka_unit_test(tuning_keeps_the_automatic_choice_unless_another_is_surely_faster),
         cmocka_unit_test(tuning_takes_what_loses_least_in_every_state_of_the_machine),
+        cmocka_unit_test(tuning_keeps_what_follows_the_state_of_the_machine_where_it_saw_one),
         cmocka_unit_test(statistics_are_median_and_nearest_rank),
         cmocka_unit_test(bus_bandwidth_is_what_nccl_tests_call_it),
     };

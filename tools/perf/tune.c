@@ -12,9 +12,10 @@
 #include "tools/perf/ping.h"
 
 enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200, ATTEMPTS = 4, PASSES = 3 };
-static const double turn_us = 3e3;      /* a candidate's turn, within the bounds */
-static const double sure_enough = 0.97; /* medians of five turns differ by some percent for no reason */
-static const double steady = 1.6;       /* pings of one state differ by less, those of two by threefold and more */
+static const double turn_us = 3e3;          /* a candidate's turn, within the bounds */
+static const double sure_enough = 0.97;     /* medians of five turns differ by some percent for no reason */
+static const double worth_following = 0.85; /* less than 20 % lost; in the other state slots lose up to tenfold */
+static const double steady = 1.6;           /* pings of one state differ by less, those of two by threefold and more */
 
 /* ---- The choice ---- */
 
@@ -76,7 +77,7 @@ static double regret_of(const struct rows *rows, const struct tune_row *candidat
     return worst;
 }
 
-const struct tune_row *tune_best(const struct tune_row *at, uint32_t row_count)
+const struct tune_row *tune_best(const struct tune_row *at, uint32_t row_count, bool shares_memory)
 {
     struct rows rows = {.at = at, .count = row_count};
     const struct tune_row *automatic = NULL, *kept = NULL, *best = NULL;
@@ -97,7 +98,8 @@ const struct tune_row *tune_best(const struct tune_row *at, uint32_t row_count)
             best_regret = regret;
         }
     }
-    return kept && best && best_regret > sure_enough * kept_regret ? kept : best;
+    const bool follows = shares_memory && rows.split_us <= 0 && kept && kept->algorithm == WEFT_ALGORITHM_DIRECT;
+    return kept && best && best_regret > (follows ? worth_following : sure_enough) * kept_regret ? kept : best;
 }
 
 /* ---- Times ---- */

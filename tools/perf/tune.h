@@ -6,6 +6,8 @@
 #ifndef TOOLS_TUNE_H
 #define TOOLS_TUNE_H
 
+#include <stdbool.h>
+
 #include "tools/perf/perf.h"
 
 /* The supervisor's part: @p transports ends with NULL, @p argv is the command line. Returns the exit code. */
@@ -27,7 +29,8 @@ struct tune_row {
 /*
  * Of the @p row_count rows for one collective and size, which have to hold the automatic choice, the one that loses
  * least to the fastest, whichever of the states the machine is in that pings tell apart. The automatic choice's
- * algorithm stays unless another does better by more than what a timing is sure of.
+ * algorithm stays unless another does better by more than what a timing is sure of; and where ranks share memory and
+ * one state is all that was seen, by more than what it is worth that a direct plan follows the state it finds.
  */
-const struct tune_row *tune_best(const struct tune_row *rows, uint32_t row_count);
+const struct tune_row *tune_best(const struct tune_row *rows, uint32_t row_count, bool shares_memory);
 #endif

@@ -95,7 +95,7 @@ static void entries_write(FILE *file, struct results *results, bool *first)
     for (uint32_t i = 0, end; i < results->row_count; i = end) {
         const struct tune_row *row = &results->rows[i];
         for (end = i; end < results->row_count && row_compare(&results->rows[end], row) == 0;) end++;
-        const struct tune_row *best = tune_best(row, end - i);
+        const struct tune_row *best = tune_best(row, end - i, strcmp(results->transport, "shm") == 0);
         bool begins = !last || last->collective != row->collective;
         bool same = !begins && last->algorithm == best->algorithm && last->channels == best->channels &&
                     last->slice_bytes == best->slice_bytes;
