@@ -241,7 +241,8 @@ enum { COPIED_LITTLE = 8 << 10, COPIED_MUCH = 128 << 10, ROOTED_MUCH = 256 << 10
 bool price_steps_are_better_near(const struct select_request *request)
 {
     uint64_t much = COPIED_MUCH;
-    if (!request->copies || goes_with_cells(request)) return false;
+    /* Ranks that share processors lose by the further round what they gain. */
+    if (!request->copies || request->crowd > 1 || goes_with_cells(request)) return false;
     switch (request->collective) {
     case WEFT_ALL_REDUCE:
     case WEFT_REDUCE:

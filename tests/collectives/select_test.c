@@ -89,6 +89,9 @@ static void near_steps_are_wanted_of_a_direct_plan_alone(void **state)
     request.bytes = EXCHANGE; /* it goes with the cells */
     assert_false(choose(&cost_model_shm, request).steps_when_near);
     request.bytes = 1 << 20;
+    request.crowd = 2; /* others wait for the processor */
+    assert_false(choose(&cost_model_shm, request).steps_when_near);
+    request.crowd = 1;
     request.copies = false; /* it runs steps in any case */
     assert_false(choose(&cost_model_shm, request).steps_when_near);
 }
