@@ -7,8 +7,8 @@ static const uint8_t trail[] = {9, 40, 21, 58, 3, 34, 15, 50};
 enum { TRAIL = sizeof trail, LINE_BYTES = 64, LINES = EXCHANGE_BYTES / LINE_BYTES };
 
 /*
- * Loading the trail, the clock included, takes 0.07 or 0.25 us between threads of one core, as both map a line at
- * addresses that its first-level cache tells apart or not, and 0.8 to 1.1 us between cores. What interrupts it makes
+ * Loading the trail, the clock included, takes up to 0.27 us between threads of one core, and 0.8 to 1.1 us between
+ * cores. What interrupts it makes
  * peers seem apart, which costs less than the other way round; so they are near when they have been twice in a row.
  */
 #define NEAR_NS 320u
