@@ -8,8 +8,8 @@ enum { TRAIL = sizeof trail, LINE_BYTES = 64, LINES = EXCHANGE_BYTES / LINE_BYTE
 
 /*
  * Loading the trail, the clock included, takes up to 0.27 us between threads of one core, and 0.8 to 1.1 us between
- * cores. What interrupts it makes
- * peers seem apart, which costs less than the other way round; so they are near when they have been twice in a row.
+ * cores. What interrupts it makes peers seem apart, which costs less than the other way round; so they are near when
+ * they have been twice in a row.
  */
 #define NEAR_NS 320u
 #define LOOKS_SURE 2u
