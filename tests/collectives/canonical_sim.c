@@ -45,7 +45,12 @@ struct trial {
 /* Run the plan, and end it. */
 static void trial_run(const struct trial *trial, weft_plan *plan, uint64_t seed)
 {
-    static const char *const lendings[] = {"lends nothing", "lends what is mapped", "lends, copied"};
+    static const char *const lendings[SIM_LENDING_KINDS] = {
+        [SIM_LENDS_NOTHING] = "lends nothing",
+        [SIM_LENDS_MAPPED] = "lends what is mapped",
+        [SIM_LENDS_COPIED] = "lends, copied",
+        [SIM_LENDS_UNMAPPED] = "lends what cannot be mapped",
+    };
     struct sim_fabric *sim;
     char description[80];
     assert_int_equal(sim_fabric_create(&trial->sim, &sim), WEFT_OK);
