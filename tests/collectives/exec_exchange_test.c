@@ -9,25 +9,10 @@
 
 #include <cmocka.h>
 
-#include "collectives/exec/exec_internal.h"
+#include "tests/collectives/exec_scene.h"
 #include "transport/sim/sim.h"
 
-enum { RANKS = 2, LARGE = 512 << 10, SMALL = 8, MIDDLE = 256, LENT = 1024, TURNS = 10000 };
-
-struct rank {
-    struct endpoint *endpoint;
-    struct engine *engine;
-    struct binding *binding;
-    struct operation *operation;
-    int64_t send[LARGE], recv[LARGE];
-};
-
-struct scene {
-    struct sim_fabric *fabric;
-    weft_plan *plan;
-    struct rank ranks[RANKS];
-    bool steps_when_near;
-};
+enum { RANKS = SCENE_RANKS, LARGE = SCENE_COUNT, SMALL = 8, MIDDLE = 256, LENT = 1024, TURNS = 10000 };
 
 /* What ranks time distances with: it stands still, or each look at it takes a microsecond. */
 static bool is_apart[RANKS];
@@ -44,44 +29,32 @@ static uint64_t clock_of_rank_1(void)
     return now_ns += is_apart[1] ? 1000 : 0;
 }
 
+static struct endpoint *endpoint_open(void *network, uint32_t rank)
+{
+    struct endpoint *endpoint = NULL;
+    assert_int_equal(sim_endpoint_create(network, rank, &endpoint), WEFT_OK);
+    return endpoint;
+}
+
+static uint64_t network_step(void *network)
+{
+    sim_step(network);
+    return sim_now_ns(network);
+}
+
 static void turn(struct scene *scene, uint32_t rank)
 {
-    engine_poll(scene->ranks[rank].engine, sim_now_ns(scene->fabric));
-    sim_step(scene->fabric);
+    engine_poll(scene->ranks[rank].engine, network_step(scene->network));
 }
 
 static struct scene *scene_create_of(enum sim_lending lending, weft_collective collective)
 {
-    struct scene *scene = calloc(1, sizeof *scene);
     const struct sim_config sim = {
         .rank_count = RANKS, .latency_ns = 100, .bytes_per_s = 1e9, .path_count = 1, .maps = true, .lending = lending};
-    const weft_plan_spec spec = {.size = sizeof spec,
-                                 .collective = collective,
-                                 .algorithm = WEFT_ALGORITHM_DIRECT,
-                                 .rank_count = RANKS,
-                                 .slot_depth = 4};
-    assert_int_equal(sim_fabric_create(&sim, &scene->fabric), WEFT_OK);
-    assert_int_equal(weft_plan_create(&spec, &scene->plan), WEFT_OK);
-    for (uint32_t i = 0; i < RANKS; i++) {
-        struct rank *rank = &scene->ranks[i];
-        assert_int_equal(sim_endpoint_create(scene->fabric, i, &rank->endpoint), WEFT_OK);
-        const struct engine_config config = {.endpoint = rank->endpoint,
-                                             .rank = i,
-                                             .rank_count = RANKS,
-                                             .channel_limit = 4,
-                                             .slot_depth = 4,
-                                             .slot_bytes = 4096,
-                                             .exchanges = true,
-                                             .clock_ns = i == 0 ? clock_of_rank_0 : clock_of_rank_1};
-        assert_int_equal(engine_create(&config, &rank->engine), WEFT_OK);
-        assert_int_equal(binding_create(rank->engine, scene->plan, 0, &rank->binding), WEFT_OK);
-        for (int64_t k = 0; k < LARGE; k++) rank->send[k] = k * (i + 1);
-    }
-    for (int i = 0;
-         i < TURNS && (scene->ranks[0].engine->connected_count == 0 || scene->ranks[1].engine->connected_count == 0);
-         i++)
-        turn(scene, (uint32_t)i % RANKS);
-    return scene;
+    const struct scene_setting setting = {collective, {clock_of_rank_0, clock_of_rank_1}, endpoint_open, network_step};
+    struct sim_fabric *fabric;
+    assert_int_equal(sim_fabric_create(&sim, &fabric), WEFT_OK);
+    return scene_open(&setting, fabric);
 }
 
 static struct scene *scene_create(enum sim_lending lending)
@@ -91,36 +64,9 @@ static struct scene *scene_create(enum sim_lending lending)
 
 static void scene_destroy(struct scene *scene)
 {
-    for (uint32_t i = 0; i < RANKS; i++) {
-        if (scene->ranks[i].operation) operation_free(scene->ranks[i].operation);
-        engine_destroy(scene->ranks[i].engine);
-        binding_destroy(scene->ranks[i].binding);
-        endpoint_destroy(scene->ranks[i].endpoint);
-    }
-    weft_plan_destroy(scene->plan);
-    sim_fabric_destroy(scene->fabric);
-    free(scene);
-}
-
-static void post(struct scene *scene, uint32_t rank, uint64_t count)
-{
-    struct rank *self = &scene->ranks[rank];
-    const struct operation_call call = {.send = self->send,
-                                        .recv = self->recv,
-                                        .count = count,
-                                        .dtype = WEFT_INT64,
-                                        .op = WEFT_SUM,
-                                        .divisor = 1,
-                                        .slice_bytes = 4096,
-                                        .check = 77,
-                                        .steps_when_near = scene->steps_when_near};
-    assert_int_equal(operation_start(self->engine, self->binding, &call, &self->operation), WEFT_OK);
-}
-
-static weft_status advance(struct scene *scene, uint32_t rank)
-{
-    bool moved = false;
-    return operation_advance(scene->ranks[rank].operation, &moved);
+    struct sim_fabric *fabric = scene->network;
+    scene_close(scene);
+    sim_fabric_destroy(fabric);
 }
 
 /* The cell that rank 1 stores next, or has stored last, for rank 0. */
@@ -134,16 +80,17 @@ static void lent_buffers_are_kept_until_the_peer_is_done(void **state)
 {
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LARGE);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS); /* has lent its buffers */
-    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS); /* has taken them up, and done a part of its half */
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, LARGE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS); /* has lent its buffers */
+    assert_int_equal(scene_advance(scene, 1), WEFT_IN_PROGRESS); /* has taken them up, and done a part of its half */
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
     assert_int_equal(scene->ranks[0].recv[LARGE - 1], 0);
-    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS); /* the rest; never hears that rank 0 has done its half */
+    assert_int_equal(scene_advance(scene, 1),
+                     WEFT_IN_PROGRESS); /* the rest; never hears that rank 0 has done its half */
     assert_int_equal(scene->ranks[0].recv[LARGE - 1], 3 * (LARGE - 1));
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_OK);
-    for (int i = 0; i < 10; i++) assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
+    for (int i = 0; i < 10; i++) assert_int_equal(scene_advance(scene, 1), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_OK);
     scene_destroy(scene);
 }
@@ -152,10 +99,10 @@ static void an_offer_that_is_taken_back_is_not_taken_up(void **state)
 {
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LARGE);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, LARGE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
-    for (int i = 0; i < 10; i++) assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
+    for (int i = 0; i < 10; i++) assert_int_equal(scene_advance(scene, 1), WEFT_IN_PROGRESS);
     for (int k = 0; k < LARGE; k++) assert_int_equal(scene->ranks[0].recv[k], 0);
     assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_OK); /* it has heard that rank 0 is gone */
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_OK);
@@ -166,8 +113,8 @@ static void two_that_give_up_wait_for_nobody(void **state)
 {
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LARGE);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, LARGE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_OK); /* it has not begun: nothing is lent */
     scene_destroy(scene);
@@ -177,8 +124,8 @@ static void what_is_not_lent_is_given_up_at_once(void **state)
 {
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, SMALL);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, SMALL);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_OK);
     scene_destroy(scene);
 }
@@ -187,8 +134,8 @@ static void a_dead_peer_borrows_nothing(void **state)
 {
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LARGE);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, LARGE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_IN_PROGRESS);
     operation_free(scene->ranks[1].operation);
     scene->ranks[1].operation = NULL;
@@ -205,10 +152,10 @@ static void nonsense_in_a_cell_is_a_protocol_error(void **state)
     static const uint64_t flags[] = {UINT64_C(5) << 32 | 77, UINT64_C(0xfffffff0) << 32, 1};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-        post(scene, 0, SMALL);
-        assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+        scene_post(scene, 0, SMALL);
+        assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
         atomic_store(&cell_of_rank_0(scene)->flag, flags[i]);
-        assert_int_equal(advance(scene, 0), WEFT_PROTOCOL_ERROR);
+        assert_int_equal(scene_advance(scene, 0), WEFT_PROTOCOL_ERROR);
         assert_int_equal(operation_stall(scene->ranks[0].operation).peer, 1);
         scene_destroy(scene);
     }
@@ -219,10 +166,10 @@ static void another_call_is_a_mismatch_and_nothing_of_it_is_read(void **state)
     (void)state;
     for (uint64_t count = SMALL; count <= LARGE; count += LARGE - SMALL) {
         struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-        post(scene, 0, count);
-        assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+        scene_post(scene, 0, count);
+        assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
         atomic_store(&cell_of_rank_0(scene)->flag, UINT64_C(1) << 32 | 78);
-        assert_int_equal(advance(scene, 0), WEFT_MISMATCH);
+        assert_int_equal(scene_advance(scene, 0), WEFT_MISMATCH);
         for (int k = 0; k < LARGE; k++) assert_int_equal(scene->ranks[0].recv[k], 0);
         scene_destroy(scene);
     }
@@ -233,13 +180,13 @@ static void a_loan_of_nothing_is_a_protocol_error(void **state)
 {
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_COPIED);
-    post(scene, 0, LARGE);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    scene_post(scene, 0, LARGE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     struct cell *cell = cell_of_rank_0(scene);
     const uint64_t offer[] = {0, 0, 0, 0, 0, 1}; /* two loans without an address, a scale, and: lent */
     memcpy(cell->beside, offer, sizeof offer);
     atomic_store(&cell->flag, UINT64_C(1) << 32 | 77);
-    assert_int_equal(advance(scene, 0), WEFT_PROTOCOL_ERROR);
+    assert_int_equal(scene_advance(scene, 0), WEFT_PROTOCOL_ERROR);
     assert_int_equal(operation_stall(scene->ranks[0].operation).peer, 1);
     scene_destroy(scene);
 }
@@ -247,13 +194,12 @@ static void a_loan_of_nothing_is_a_protocol_error(void **state)
 static void run_all(struct scene *scene, uint64_t count)
 {
     memset(scene->ranks[0].recv, 0, count * sizeof *scene->ranks[0].recv);
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, count);
-    for (int i = 0; i < TURNS && (advance(scene, 0) != WEFT_OK) + (advance(scene, 1) != WEFT_OK) > 0; i++) continue;
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, count);
+    for (int i = 0; i < TURNS && (scene_advance(scene, 0) != WEFT_OK) + (scene_advance(scene, 1) != WEFT_OK) > 0; i++)
+        continue;
     for (uint32_t rank = 0; rank < RANKS; rank++) {
-        assert_int_equal(advance(scene, rank), WEFT_OK);
+        assert_int_equal(scene_advance(scene, rank), WEFT_OK);
         for (uint64_t k = 0; k < count; k++) assert_int_equal(scene->ranks[rank].recv[k], 3 * k);
-        operation_free(scene->ranks[rank].operation);
-        scene->ranks[rank].operation = NULL;
     }
 }
 
@@ -262,17 +208,16 @@ static int steps_of(struct scene *scene, int calls)
 {
     int by_steps = 0;
     for (int i = 0; i < calls; i++) {
-        for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LENT);
-        for (int k = 0; k < TURNS && (advance(scene, 0) != WEFT_OK) + (advance(scene, 1) != WEFT_OK) > 0; k++)
+        for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, LENT);
+        for (int k = 0; k < TURNS && (scene_advance(scene, 0) != WEFT_OK) + (scene_advance(scene, 1) != WEFT_OK) > 0;
+             k++)
             turn(scene, (uint32_t)k % RANKS);
         bool stepped = operation_runs_steps(scene->ranks[0].operation);
         assert_int_equal(operation_runs_steps(scene->ranks[1].operation), stepped);
         by_steps += stepped;
         for (uint32_t rank = 0; rank < RANKS; rank++) {
-            assert_int_equal(advance(scene, rank), WEFT_OK);
+            assert_int_equal(scene_advance(scene, rank), WEFT_OK);
             for (int64_t k = 0; k < LENT; k++) assert_int_equal(scene->ranks[rank].recv[k], 3 * k);
-            operation_free(scene->ranks[rank].operation);
-            scene->ranks[rank].operation = NULL;
         }
     }
     return by_steps;
@@ -309,15 +254,14 @@ static void nonsense_on_a_trail_is_followed_within_the_cell(void **state)
     struct scene *scene = scene_create(SIM_LENDS_COPIED);
     scene->steps_when_near = true;
     for (int i = 0; i < 4; i++) {
-        for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, LENT);
-        (void)advance(scene, 1);
+        for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, LENT);
+        (void)scene_advance(scene, 1);
         memset(cell_of_rank_0(scene)->payload, 0xff, EXCHANGE_BYTES);
-        for (int k = 0; k < TURNS && (advance(scene, 0) != WEFT_OK) + (advance(scene, 1) != WEFT_OK) > 0; k++)
+        for (int k = 0; k < TURNS && (scene_advance(scene, 0) != WEFT_OK) + (scene_advance(scene, 1) != WEFT_OK) > 0;
+             k++)
             turn(scene, (uint32_t)k % RANKS);
         for (uint32_t rank = 0; rank < RANKS; rank++) {
-            assert_int_equal(advance(scene, rank), WEFT_OK);
-            operation_free(scene->ranks[rank].operation);
-            scene->ranks[rank].operation = NULL;
+            assert_int_equal(scene_advance(scene, rank), WEFT_OK);
         }
     }
     scene_destroy(scene);
@@ -349,10 +293,10 @@ static void a_reference_is_kept_until_the_peer_is_done(void **state)
 {
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, MIDDLE);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, MIDDLE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     scene->ranks[0].send[1] = 1000; /* as nobody is to do; it shows that nothing was copied */
-    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
+    assert_int_equal(scene_advance(scene, 1), WEFT_IN_PROGRESS);
     assert_int_equal(scene->ranks[1].recv[1], 1002);
     assert_int_equal(operation_abandon(scene->ranks[1].operation), WEFT_IN_PROGRESS); /* rank 0 has not read */
     assert_int_equal(operation_abandon(scene->ranks[0].operation), WEFT_OK);
@@ -369,13 +313,13 @@ static void a_reference_that_cannot_be_mapped_is_copied(void **state)
         run_all(scene, MIDDLE);
         run_all(scene, LARGE);
     }
-    for (uint32_t rank = 0; rank < RANKS; rank++) post(scene, rank, MIDDLE);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, MIDDLE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     scene->ranks[0].send[1] = 1000; /* it was read where it lies, not taken along */
-    assert_int_equal(advance(scene, 1), WEFT_IN_PROGRESS);
+    assert_int_equal(scene_advance(scene, 1), WEFT_IN_PROGRESS);
     assert_int_equal(scene->ranks[1].recv[1], 1002);
-    assert_int_equal(advance(scene, 0), WEFT_OK);
-    assert_int_equal(advance(scene, 1), WEFT_OK);
+    assert_int_equal(scene_advance(scene, 0), WEFT_OK);
+    assert_int_equal(scene_advance(scene, 1), WEFT_OK);
     scene_destroy(scene);
 }
 
@@ -384,7 +328,7 @@ static void in_place_contents_are_copied(void **state)
     (void)state;
     struct scene *scene = scene_create(SIM_LENDS_MAPPED);
     for (uint32_t i = 0; i < RANKS; i++) {
-        struct rank *rank = &scene->ranks[i];
+        struct scene_rank *rank = &scene->ranks[i];
         memcpy(rank->recv, rank->send, MIDDLE * sizeof *rank->send);
         const struct operation_call call = {.send = rank->recv,
                                             .recv = rank->recv,
@@ -397,9 +341,9 @@ static void in_place_contents_are_copied(void **state)
                                             .check = 77};
         assert_int_equal(operation_start(rank->engine, rank->binding, &call, &rank->operation), WEFT_OK);
     }
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
-    assert_int_equal(advance(scene, 1), WEFT_OK); /* it waits for nobody to read */
-    assert_int_equal(advance(scene, 0), WEFT_OK);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
+    assert_int_equal(scene_advance(scene, 1), WEFT_OK); /* it waits for nobody to read */
+    assert_int_equal(scene_advance(scene, 0), WEFT_OK);
     for (uint32_t rank = 0; rank < RANKS; rank++)
         for (int k = 0; k < MIDDLE; k++) assert_int_equal(scene->ranks[rank].recv[k], 3 * k);
     scene_destroy(scene);
@@ -410,25 +354,23 @@ static void a_root_waits_for_room_only(void **state)
 {
     (void)state;
     struct scene *scene = scene_create_of(SIM_LENDS_MAPPED, WEFT_BROADCAST);
-    struct rank *root = &scene->ranks[0];
+    struct scene_rank *root = &scene->ranks[0];
     for (int64_t round = 0; round < LANE_CELLS; round++) {
         root->send[1] = round;
-        post(scene, 0, SMALL);
-        assert_int_equal(advance(scene, 0), WEFT_OK);
-        operation_free(root->operation);
+        scene_post(scene, 0, SMALL);
+        assert_int_equal(scene_advance(scene, 0), WEFT_OK);
     }
     root->send[1] = LANE_CELLS;
-    post(scene, 0, SMALL);
-    assert_int_equal(advance(scene, 0), WEFT_IN_PROGRESS);
+    scene_post(scene, 0, SMALL);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     assert_int_equal(operation_stall(root->operation).peer, 1);
     assert_false(engine_exchange_is_due(root->engine));
     for (int64_t round = 0; round <= LANE_CELLS; round++) {
-        post(scene, 1, SMALL);
-        assert_int_equal(advance(scene, 1), WEFT_OK);
+        scene_post(scene, 1, SMALL);
+        assert_int_equal(scene_advance(scene, 1), WEFT_OK);
         assert_int_equal(scene->ranks[1].recv[1], round);
         if (round == 0) assert_true(engine_exchange_is_due(root->engine));
-        assert_int_equal(advance(scene, 0), WEFT_OK);
-        if (round < LANE_CELLS) operation_free(scene->ranks[1].operation);
+        assert_int_equal(scene_advance(scene, 0), WEFT_OK);
     }
     scene_destroy(scene);
 }
