@@ -18,10 +18,10 @@
 /*
  * From so many bytes of all buffers on, results are stored past the caches: they would not be found there any more. In
  * place they are stored where they were just read, into lines that are there: that pays until nothing of a call is left
- * in a cache by the next. Two ranks on 32 MiB of cache, streamed over stored in place: 3.9 at 8 MiB each, 1.2 at 32 to
- * 64 MiB, 0.75 at 128 MiB; out of place 0.9 at 0.5 MiB, 0.5 at 8 MiB and 0.7 at 128 MiB.
+ * in a cache by the next. Ranks on 32 MiB of cache, streamed over stored, by bytes of all buffers; out of place: 3 at 8
+ * MiB, 2.6 at 16, 1 at 24, 0.5 at 32, 0.7 at 512; in place: 3.9 at 16 MiB, 1.2 at 64 to 128, 0.75 at 256.
  */
-#define STREAMING_BYTES (8u << 20)
+#define STREAMING_BYTES (24u << 20)
 #define STREAMING_IN_PLACE_BYTES (192u << 20)
 
 /* Most that a rank reads to make its result alone; and least that it does for others. */
