@@ -12,10 +12,11 @@
  *
  * "of bound" is the widest level's share of what copying allows: (bytes loaded + bytes stored) / memcpy's GB/s is the
  * least time, and that over the time it took is the share. It can exceed 1: a sum of two loads twice what it stores,
- * and memory reads faster than it is written. From STREAMING_BYTES on, where buffers leave the caches, results are
- * stored past them, as the collectives do.
+ * and memory reads faster than it is written. Where a call's buffers leave the caches, results are stored past them, as
+ * the collectives do: from reduce_streaming_bytes() on.
  */
 #include <getopt.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +24,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "collectives/reduce/reduce.h"
-
-#define STREAMING_BYTES ((size_t)4 << 20)
+#include "topology/discover/caches.h"
 
 enum { MAX_SOURCES = 8, MAX_DESTINATIONS = 2, ROUNDS = 15, LEVELS = 3, CONTENDERS = LEVELS + 1 };
 
@@ -44,6 +44,7 @@ static struct {
     size_t bytes;
 } wanted = {.below = 1e9, .bytes = 1 << 20};
 
+static uint64_t cache_bytes; /* of this processor's last-level cache; 0: not known */
 static void *sources[MAX_SOURCES], *destinations[MAX_DESTINATIONS];
 static const double scales[MAX_SOURCES] = {1, 1, 1, 1, 1, 1, 1, 1}; /* which the kernels take for any other number */
 
@@ -83,6 +84,12 @@ static reduce_function kernel_of(int contender, weft_dtype dtype, weft_op op, bo
                      : reduce_lookup_at(dtype, op, level_ids[contender]);
 }
 
+/* Do that many buffers leave the caches? */
+static bool streams(uint32_t buffer_count)
+{
+    return buffer_count * wanted.bytes >= reduce_streaming_bytes(cache_bytes, false);
+}
+
 static void print_rates(weft_dtype dtype, weft_op op, struct shape shape, const double *rates)
 {
     double widest = 0;
@@ -117,7 +124,7 @@ static void measure(weft_dtype dtype, weft_op op, struct shape shape)
                                .divisor = op == WEFT_AVG ? shape.sources : 0,
                                .streaming = shape.streaming,
                                .scales = op == WEFT_PREMUL_SUM ? scales : NULL};
-    const int rounds = wanted.bytes < STREAMING_BYTES ? ROUNDS : 5;
+    const int rounds = streams(shape.sources + shape.destinations) ? 5 : ROUNDS;
     double times[CONTENDERS][ROUNDS], rates[CONTENDERS] = {0};
     for (int round = -1; round < rounds; round++) { /* the first one warms up, and the second overwrites it */
         for (int i = 0; i < CONTENDERS; i++) {
@@ -135,10 +142,9 @@ static void measure(weft_dtype dtype, weft_op op, struct shape shape)
 
 static void measure_all(void)
 {
-    const bool streaming = wanted.bytes >= STREAMING_BYTES;
     const struct shape shapes[] = {{1, 1, false, false},
                                    {1, 2, false, false},
-                                   {2, 1, !streaming, false},
+                                   {2, 1, !streams(3), false},
                                    {2, 2, false, false},
                                    {2, 2, true, false}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) measure(WEFT_FLOAT32, WEFT_SUM, shapes[i]);
@@ -146,12 +152,12 @@ static void measure_all(void)
     for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++)
         for (int op = 0; op < WEFT_OP_COUNT; op++)
             for (uint32_t count = 2; count <= MAX_SOURCES; count += count < 4 ? 1 : 4)
-                measure((weft_dtype)dtype, (weft_op)op, (struct shape){count, 1, streaming, false});
+                measure((weft_dtype)dtype, (weft_op)op, (struct shape){count, 1, streams(count + 1), false});
     /* What canonical results cost: the same by the tree. */
     for (int dtype = 0; dtype < WEFT_DTYPE_COUNT; dtype++)
         for (uint32_t count = 4; count <= MAX_SOURCES; count += 4)
             if (reduce_lookup_canonical((weft_dtype)dtype, WEFT_SUM) != reduce_lookup((weft_dtype)dtype, WEFT_SUM))
-                measure((weft_dtype)dtype, WEFT_SUM, (struct shape){count, 1, streaming, true});
+                measure((weft_dtype)dtype, WEFT_SUM, (struct shape){count, 1, streams(count + 1), true});
 }
 
 /* False: print the usage. */
@@ -203,6 +209,8 @@ int main(int argument_count, char **arguments)
         memset(buffer, 0x3c, wanted.bytes); /* an ordinary number in every type */
         *(i < MAX_SOURCES ? &sources[i] : &destinations[i - MAX_SOURCES]) = buffer;
     }
+    const int processor = sched_getcpu();
+    cache_bytes = last_cache_bytes("/sys", processor < 0 ? 0 : (uint32_t)processor, 1, 1);
     printf("GB/s, %zu bytes per buffer, best level here %s\n", wanted.bytes, reduce_simd_name());
     printf("%-40s", "kernel");
     for (int i = 0; i < LEVELS; i++) printf(" %10s", level_names[i]);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "collectives/comm/comm_internal.h"
 #include "fabric/launch/launch.h"
+#include "topology/discover/caches.h"
 
 #define CACHE_LINE_BYTES 64u
 
@@ -44,6 +47,15 @@ static uint32_t channel_units_most(const struct weft_comm *comm)
 {
     if (comm->channel_units) return comm->channel_units;
     return comm->tuning && comm->tuning->channel_units_most ? comm->tuning->channel_units_most : 1;
+}
+
+/* Of the last-level caches of a host's ranks. Nothing has to agree on it: a rank streams what it stores itself. */
+static uint64_t caches_bytes(const struct weft_comm *comm)
+{
+    const int processor = sched_getcpu();
+    const long processor_count = sysconf(_SC_NPROCESSORS_ONLN);
+    return last_cache_bytes("/sys", processor < 0 ? 0 : (uint32_t)processor,
+                            processor_count < 1 ? 1 : (uint32_t)processor_count, comm->local_rank_count);
 }
 
 static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wishes,
@@ -87,6 +99,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
         .exchanges = comm->exchanges,
         .exchange_channel = comm->pair_channel + 1,
         .clock_ns = clock_now_ns,
+        .cache_bytes = caches_bytes(comm),
     };
     status = engine_create(&engine, &comm->engine);
     if (status != WEFT_OK) goto destroy_memory;

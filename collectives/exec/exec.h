@@ -35,6 +35,7 @@ struct engine_config {
     uint32_t exchange_channel;
     /* What distances between caches are timed with (distance.h), in ns; NULL: nothing is known of them. */
     uint64_t (*clock_ns)(void);
+    uint64_t cache_bytes; /* of the last-level caches that the ranks have between them; 0: not known */
 };
 
 enum {

@@ -15,14 +15,6 @@
 /* Of buffers that are out of reach, at a time: all sources of a piece stay in a second-level cache. */
 #define BOUNCE_BYTES (512u << 10)
 #define BOUNCE_LEAST_BYTES (16u << 10)
-/*
- * From so many bytes of all buffers on, results are stored past the caches: they would not be found there any more. In
- * place they are stored where they were just read, into lines that are there: that pays until nothing of a call is left
- * in a cache by the next. Ranks on 32 MiB of cache, streamed over stored, by bytes of all buffers; out of place: 3 at 8
- * MiB, 2.6 at 16, 1 at 24, 0.5 at 32, 0.7 at 512; in place: 3.9 at 16 MiB, 1.2 at 64 to 128, 0.75 at 256.
- */
-#define STREAMING_BYTES (24u << 20)
-#define STREAMING_IN_PLACE_BYTES (192u << 20)
 
 /* Most that a rank reads to make its result alone; and least that it does for others. */
 #define APART_BYTES (32u << 10)
@@ -129,7 +121,7 @@ void loan_accept(struct operation *operation)
     const bool in_place = operation->call.overwrites;
     uint64_t places = places_of(plan, shape->input) + (in_place ? 0 : places_of(plan, shape->output));
     operation->bypasses_caches =
-        places * block_bytes * plan->rank_count >= (in_place ? STREAMING_IN_PLACE_BYTES : STREAMING_BYTES);
+        places * block_bytes * plan->rank_count >= reduce_streaming_bytes(engine->config.cache_bytes, in_place);
 }
 
 /* ---- Who does what ---- */

@@ -70,6 +70,14 @@ reduce_function reduce_lookup_canonical_at(weft_dtype dtype, weft_op op, int sim
  */
 size_t reduce_partial_bytes(weft_dtype dtype, weft_op op);
 
+/*
+ * From so many bytes of all buffers of all ranks on, results are better stored past the caches (reduce_call.streaming):
+ * they would not be found there any more. In place they are stored where they were just read, into lines that are
+ * there: that pays until nothing of a call is left in a cache by the next. @p cache_bytes is what the last-level caches
+ * of the ranks hold; 0: not known. Thread: any.
+ */
+uint64_t reduce_streaming_bytes(uint64_t cache_bytes, bool in_place);
+
 /* "avx512", "avx2" or "portable": what reduce_lookup() chooses. Thread: any. */
 const char *reduce_simd_name(void);
 #endif

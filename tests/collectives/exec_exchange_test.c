@@ -247,6 +247,20 @@ static void near_ranks_load_what_they_have_mapped(void **state)
     scene_destroy(scene);
 }
 
+static void results_go_past_caches_that_hold_less_than_the_buffers(void **state)
+{
+    (void)state;
+    const uint64_t bytes = 2 * RANKS * LENT * sizeof(int64_t); /* of all buffers */
+    struct scene *scene = scene_create(SIM_LENDS_MAPPED);
+    for (uint64_t cache_bytes = bytes; cache_bytes <= 2 * bytes; cache_bytes *= 2) {
+        for (uint32_t rank = 0; rank < RANKS; rank++) scene->ranks[rank].engine->config.cache_bytes = cache_bytes;
+        assert_int_equal(steps_of(scene, 1), 0);
+        for (uint32_t rank = 0; rank < RANKS; rank++)
+            assert_int_equal(scene->ranks[rank].operation->bypasses_caches, cache_bytes == bytes);
+    }
+    scene_destroy(scene);
+}
+
 /* A peer may have stored anything where distances are timed. */
 static void nonsense_on_a_trail_is_followed_within_the_cell(void **state)
 {
@@ -388,6 +402,7 @@ int main(void)
         cmocka_unit_test(a_loan_of_nothing_is_a_protocol_error),
         cmocka_unit_test(near_ranks_run_steps_where_the_kernel_would_copy),
         cmocka_unit_test(near_ranks_load_what_they_have_mapped),
+        cmocka_unit_test(results_go_past_caches_that_hold_less_than_the_buffers),
         cmocka_unit_test(nonsense_on_a_trail_is_followed_within_the_cell),
         cmocka_unit_test(numbers_of_cells_may_wrap),
         cmocka_unit_test(a_reference_is_kept_until_the_peer_is_done),

@@ -213,7 +213,8 @@ static void every_alignment_is_bitwise_right_with_and_without_streaming(void **s
     random_seed(&random, 7);
     for (int i = 0; i < 2; i++) fill_wild(WEFT_FLOAT32, &random, sources[i], count);
     void *destinations[2];
-    struct reduce_call call = {destinations, (const void *const *)sources, 2, 2, count, 0, false, NULL, NULL, false, false};
+    struct reduce_call call = {destinations, (const void *const *)sources, 2, 2, count, 0, false, NULL, NULL, false,
+                               false};
     reference_combine(WEFT_FLOAT32, WEFT_SUM, &call, memory.expected);
     for (size_t trial = 0; trial < (size_t)64 * 64 * 2; trial++) {
         destinations[0] = memory.destinations[0] + trial % 64;
@@ -386,7 +387,8 @@ static uint32_t combine_two(weft_op op, uint32_t first, uint32_t second)
     float left = float32_from(first), right = float32_from(second), result;
     void *destinations[] = {&result};
     const void *sources[] = {&left, &right};
-    reduce_lookup(WEFT_FLOAT32, op)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, NULL, NULL, false, false});
+    reduce_lookup(WEFT_FLOAT32,
+                  op)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, NULL, NULL, false, false});
     uint32_t bits;
     memcpy(&bits, &result, sizeof bits);
     return bits;
@@ -436,7 +438,8 @@ static void one_source_is_copied_as_bytes(void **state)
     uint16_t copies[2][3];
     void *destinations[] = {copies[0], copies[1]};
     const void *sources[] = {signalling};
-    reduce_lookup(WEFT_FLOAT16, WEFT_MAX)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, NULL, NULL, false, false});
+    reduce_lookup(WEFT_FLOAT16,
+                  WEFT_MAX)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, NULL, NULL, false, false});
     assert_memory_equal(copies[0], signalling, sizeof signalling);
     assert_memory_equal(copies[1], signalling, sizeof signalling);
 }
@@ -447,8 +450,8 @@ static float combine_scaled(float first, double scale, float second, double seco
     void *destinations[] = {&result};
     const void *sources[] = {&first, &second};
     const double scales[] = {scale, second_scale};
-    reduce_lookup(WEFT_FLOAT32,
-                  WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, scales, NULL, false, false});
+    reduce_lookup(WEFT_FLOAT32, WEFT_PREMUL_SUM)(
+        &(struct reduce_call){destinations, sources, 1, 2, 1, 0, false, scales, NULL, false, false});
     return result;
 }
 
@@ -471,7 +474,8 @@ static void one_scaled_source_is_no_copy(void **state)
     const double scale = 3;
     void *destinations[] = {results[0], results[1]};
     const void *sources[] = {bytes};
-    reduce_lookup(WEFT_UINT8, WEFT_PREMUL_SUM)(&(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, &scale, NULL, false, false});
+    reduce_lookup(WEFT_UINT8, WEFT_PREMUL_SUM)(
+        &(struct reduce_call){destinations, sources, 2, 1, 3, 1, false, &scale, NULL, false, false});
     const uint8_t expected[] = {3, 44, 253}; /* modulo 256 */
     assert_memory_equal(results[0], expected, sizeof expected);
     assert_memory_equal(results[1], expected, sizeof expected);
@@ -503,9 +507,23 @@ static void lookup_chooses_the_level_it_names(void **state)
     assert_true(found);
 }
 
+static void stores_go_past_the_caches_where_they_hold_no_more(void **state)
+{
+    (void)state;
+    const uint64_t mib = UINT64_C(1) << 20;
+    assert_int_equal(reduce_streaming_bytes(32 * mib, false), 24 * mib);
+    assert_int_equal(reduce_streaming_bytes(32 * mib, true), 192 * mib);
+    assert_int_equal(reduce_streaming_bytes(0, false), 24 * mib); /* not known */
+    for (uint64_t bytes = mib; bytes < mib << 10; bytes *= 2) {
+        assert_int_equal(reduce_streaming_bytes(2 * bytes, false), 2 * reduce_streaming_bytes(bytes, false));
+        assert_true(reduce_streaming_bytes(bytes, false) < reduce_streaming_bytes(bytes, true));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stores_go_past_the_caches_where_they_hold_no_more),
         cmocka_unit_test(short_calls_are_bitwise_right_at_every_level),
         cmocka_unit_test(long_calls_are_bitwise_right_at_every_level),
         cmocka_unit_test(every_alignment_is_bitwise_right_with_and_without_streaming),
