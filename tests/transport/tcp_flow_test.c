@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel does not take at once: full buffers, frames in parts, readers that are slow, ends in the midst. */
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +15,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "tests/transport/pairs.h"
+#include "tests/transport/seed.h"
 #include "tests/transport/tcp_sockets.h"
 #include "transport/tcp/tcp.h"
 
@@ -179,6 +182,106 @@ static void what_is_lazy_leaves_with_company_or_when_nothing_happens(void **stat
     couple_close(&couple);
 }
 
+/* Segments that a rank's kernel has sent, acknowledgements among them. */
+static uint32_t segments_of(const struct couple *couple, uint32_t rank)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+
+    assert_int_equal(couple->sockets.ranks[rank].given_count, 1);
+    assert_int_equal(getsockopt(couple->sockets.ranks[rank].given[0], IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+    return info.tcpi_segs_out;
+}
+
+static void small_put(struct couple *couple, uint32_t from, uint32_t tag)
+{
+    const struct put put = {.source = couple->source, .bytes = 8, .tag = tag, .flags = PUT_NOTIFY};
+
+    assert_int_equal(connection_put(couple->connections[from], &put, 1), 1);
+}
+
+static void the_second_of_two_small_puts_costs_no_acknowledgement(void **state)
+{
+    enum { TRIES = 200 };
+    struct couple couple;
+    uint32_t without = 0;
+
+    (void)state;
+    couple_open(&couple, (struct tcp_config){.lanes = 1});
+    /* A young connection acknowledges everything, and so does one whose process was off the processor for 40 ms. */
+    for (uint32_t i = 0; i < TRIES; i++) {
+        small_put(&couple, 1, i);
+        assert_int_equal(await_event(&couple, 0).tag, i);
+        small_put(&couple, 0, i);
+        assert_int_equal(await_event(&couple, 1).tag, i);
+        const uint32_t before = segments_of(&couple, 1);
+        small_put(&couple, 0, TRIES + i);
+        assert_int_equal(await_event(&couple, 1).tag, TRIES + i);
+        without += segments_of(&couple, 1) == before;
+    }
+    assert_true(without > TRIES / 4);
+    couple_close(&couple);
+}
+
+/* One after another, of all sizes, to a reader that answers now and then and whose events have little room. */
+static void puts_arrive_once_and_in_order(void **state)
+{
+    static const uint32_t sizes[] = {0, 8, 24, 500, 2272, 2288, 2304, 9000, 100000};
+    enum { COUNT = 3000, SIZES = sizeof sizes / sizeof sizes[0], MOST_AHEAD = 20 };
+    uint64_t seed = 1, seed_count = 4;
+
+    (void)state;
+    seeds_choose(&seed, &seed_count);
+    for (; seed_count > 0; seed++, seed_count--) {
+        struct couple couple;
+        struct random random;
+        uint32_t sent = 0, arrived = 0;
+        print_message("WEFT_TEST_SEED=%llu\n", (unsigned long long)seed);
+        couple_open(&couple, (struct tcp_config){.lanes = 1 + (uint32_t)(seed % 2) * 2});
+        random_seed(&random, seed);
+        while (arrived < COUNT) {
+            const uint32_t bytes = sizes[random_below(&random, random_below(&random, 4) ? 4 : SIZES)];
+            const uint32_t at = sent % (MOST_AHEAD + 1) * 100000;
+            const struct put put = {.source = couple.source + sent % 1000,
+                                    .bytes = bytes,
+                                    .remote_offset = at,
+                                    .tag = bytes,
+                                    .flags = random_below(&random, 2) ? PUT_NOTIFY : PUT_NOTIFY | PUT_MORE};
+            if (sent < COUNT && sent - arrived < MOST_AHEAD)
+                sent += (uint32_t)connection_put(couple.connections[0], &put, 1);
+            if (random_below(&random, 3) == 0) small_put(&couple, 1, 0);
+            struct event events[4];
+            for (uint32_t rank = 0; rank < 2; rank++) {
+                const size_t count = endpoint_poll(couple.endpoints[rank], events, 1 + random_below(&random, 4), 0);
+                for (size_t i = 0; rank == 1 && i < count; i++, arrived++) {
+                    assert_int_equal(events[i].kind, EVENT_ARRIVED);
+                    assert_memory_equal(couple.connections[1]->granted + arrived % (MOST_AHEAD + 1) * 100000,
+                                        couple.source + arrived % 1000, events[i].tag);
+                }
+            }
+        }
+        assert_int_equal(sent, COUNT);
+        couple_close(&couple);
+    }
+}
+
+static void an_end_is_found_behind_messages_that_nobody_answered(void **state)
+{
+    (void)state;
+    for (uint32_t lanes = 1; lanes <= 3; lanes += 2) {
+        struct couple couple;
+        couple_open(&couple, (struct tcp_config){.lanes = lanes});
+        for (uint32_t i = 0; i < 3; i++) {
+            small_put(&couple, 0, i);
+            assert_int_equal(await_event(&couple, 1).tag, i);
+        }
+        connection_disconnect(couple.connections[0]);
+        couple.connections[0] = NULL;
+        assert_int_equal(await_event(&couple, 1).kind, EVENT_FAILED);
+        couple_close(&couple);
+    }
+}
+
 static void a_disconnect_sends_what_was_accepted(void **state)
 {
     enum { COUNT = 60, BYTES = 512 };
@@ -279,6 +382,9 @@ int main(void)
         cmocka_unit_test(a_large_put_arrives_whole_through_tiny_buffers),
         cmocka_unit_test(what_may_wait_leaves_with_the_next_poll),
         cmocka_unit_test(what_is_lazy_leaves_with_company_or_when_nothing_happens),
+        cmocka_unit_test(the_second_of_two_small_puts_costs_no_acknowledgement),
+        cmocka_unit_test(puts_arrive_once_and_in_order),
+        cmocka_unit_test(an_end_is_found_behind_messages_that_nobody_answered),
         cmocka_unit_test(a_disconnect_sends_what_was_accepted),
         cmocka_unit_test(a_disconnect_does_not_wait_for_ever),
         cmocka_unit_test(a_reader_that_is_busy_elsewhere_is_alive),

@@ -13,6 +13,10 @@
 /* After so much of one lane the others get their turn, and the user the slices that are complete, still in cache. */
 #define TURN_BYTES (256u << 10)
 
+/* What is looked at before it is taken; with more than LEFT_BYTES of that a second look costs more than it saves. */
+#define LOOK_BYTES 2304u
+#define LEFT_BYTES 512u
+
 static bool lane_reads(const struct tcp_lane *lane)
 {
     const struct tcp_connection *connection = lane->connection;
@@ -83,43 +87,105 @@ static size_t input_parse(struct tcp_lane *lane, struct event *events, size_t ma
     return count;
 }
 
-/* Read once: the rest of a payload to its place, and what follows it to the input. Returns the number of bytes. */
-static size_t lane_read(struct tcp_lane *lane)
+/* What is not parsed yet, less than a header, goes to the front. */
+static void input_compact(struct tcp_lane *lane)
 {
-    struct iovec parts[2];
-    struct msghdr message = {.msg_iov = parts};
-    size_t wanted = 0;
+    const uint32_t rest = lane->input_end - lane->input_begin;
 
-    const uint32_t left = lane->input_end - lane->input_begin; /* less than a header */
-    if (left && lane->input_begin) memmove(lane->input, lane->input + lane->input_begin, left);
+    if (rest && lane->input_begin) memmove(lane->input, lane->input + lane->input_begin, rest);
     lane->input_begin = 0;
-    lane->input_end = left;
+    lane->input_end = rest;
+}
 
-    size_t missing = lane->in_frame ? lane->frame.bytes - lane->frame_received : 0;
-    if (missing > TURN_BYTES) missing = TURN_BYTES;
-    if (missing) parts[message.msg_iovlen++] = (struct iovec){payload_rest(lane), wanted = missing};
-    if (missing < TURN_BYTES) {
-        parts[message.msg_iovlen++] = (struct iovec){lane->input + left, TCP_INPUT_BYTES - left};
-        wanted += TCP_INPUT_BYTES - left;
-    }
-    const ssize_t received = message.msg_iovlen == 1 ? recv(lane->fd, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT)
-                                                     : recvmsg(lane->fd, &message, MSG_DONTWAIT);
+/* After a read that brought no bytes. Returns what lane_read() does. */
+static size_t read_failed(struct tcp_lane *lane, ssize_t received)
+{
     if (received < 0 && errno == EAGAIN) {
         lane->drained = true;
         return 0;
     }
     if (received < 0 && (errno == EINTR || errno == ENOMEM || errno == ENOBUFS))
         return TURN_BYTES; /* try again later */
-    if (received <= 0) {
-        tcp_lane_end(lane);
+    tcp_lane_end(lane);
+    return 0;
+}
+
+/*
+ * Is what comes next better left in the kernel's hands, and only looked at? Who takes a second small message after the
+ * last one that it sent makes the kernel acknowledge both, before the call returns: that is a packet, and so 1 to 2 us,
+ * between a message and whoever waits for it. It happens when the socket has been emptied, so it is not; when something
+ * has been sent, which takes the acknowledgement along, the bytes are taken with those that follow them. Of large
+ * messages no acknowledgement can be avoided.
+ */
+static bool lane_leaves(const struct tcp_lane *lane)
+{
+    const struct tcp_endpoint *endpoint = tcp_endpoint_of_connection(lane->connection);
+
+    if (lane->unanswered == 0 || lane->in_frame || lane->hung_up) return false;
+    return lane->left_bytes == 0 || (lane->left_bytes < LEFT_BYTES && endpoint->fruitless_polls < TCP_LAZY_POLLS);
+}
+
+/* Look at what the kernel has, beginning with what has been left there. Returns the number of new bytes. */
+static size_t lane_look(struct tcp_lane *lane)
+{
+    if (lane->left_bytes == 0) input_compact(lane);
+    const uint32_t begin = lane->input_end - lane->left_bytes;
+    const ssize_t received = recv(lane->fd, lane->input + begin, LOOK_BYTES, MSG_DONTWAIT | MSG_PEEK);
+    if (received <= 0) return read_failed(lane, received);
+    const size_t fresh = (size_t)received - lane->left_bytes;
+    lane->left_bytes = (uint32_t)received;
+    lane->input_end = begin + (uint32_t)received;
+    lane->unanswered += fresh > 0;
+    lane->drained = (size_t)received < LOOK_BYTES;
+    return fresh;
+}
+
+/*
+ * Read once: what has been left, to where it was, the rest of a payload to its place, and what follows it to the input.
+ * Returns the number of new bytes.
+ */
+static size_t lane_read(struct tcp_lane *lane)
+{
+    struct iovec parts[3];
+    struct msghdr message = {.msg_iov = parts};
+    size_t wanted = 0, missing = 0;
+
+    if (lane->left_bytes == 0) input_compact(lane);
+    if (lane->in_frame) {
+        /* Of a payload whose beginning was left all comes again: it has gone to its place for nothing. */
+        const uint32_t again = lane->left_bytes ? lane->frame_received : 0;
+        lane->frame_received -= again;
+        lane->left_bytes -= again;
+        lane->input_begin = lane->input_end -= again;
+        missing = lane->frame.bytes - lane->frame_received;
+        if (missing > TURN_BYTES) missing = TURN_BYTES;
+    }
+    uint8_t *const left = lane->input + lane->input_end - lane->left_bytes;
+    const size_t left_bytes = lane->left_bytes;
+    if (missing && left_bytes) parts[message.msg_iovlen++] = (struct iovec){left, wanted = left_bytes};
+    if (missing) parts[message.msg_iovlen++] = (struct iovec){payload_rest(lane), missing};
+    wanted += missing;
+    if (missing < TURN_BYTES) {
+        uint8_t *const rest = missing ? lane->input + lane->input_end : left;
+        const size_t rest_bytes = (size_t)(lane->input + TCP_INPUT_BYTES - rest);
+        parts[message.msg_iovlen++] = (struct iovec){rest, rest_bytes};
+        wanted += rest_bytes;
+    }
+    const ssize_t received = message.msg_iovlen == 1 ? recv(lane->fd, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT)
+                                                     : recvmsg(lane->fd, &message, MSG_DONTWAIT);
+    if (received <= 0) return read_failed(lane, received);
+    if ((size_t)received < left_bytes) { /* never seen; whatever interrupts a read */
+        lane->left_bytes -= (uint32_t)received;
         return 0;
     }
-    const size_t placed = (size_t)received < missing ? (size_t)received : missing;
+    const size_t fresh = (size_t)received - left_bytes, placed = fresh < missing ? fresh : missing;
+    lane->left_bytes = 0;
     lane->frame_received += (uint32_t)placed;
-    lane->input_end += (uint32_t)((size_t)received - placed);
+    lane->input_end += (uint32_t)(fresh - placed);
+    lane->unanswered += fresh > 0;
     /* After an end has been announced nothing will announce it again: read on until it is found. */
     lane->drained = (size_t)received < wanted && !lane->hung_up;
-    return (size_t)received;
+    return fresh;
 }
 
 size_t tcp_lane_receive(struct tcp_lane *lane, struct event *events, size_t max)
@@ -137,7 +203,7 @@ size_t tcp_lane_receive(struct tcp_lane *lane, struct event *events, size_t max)
             tcp_lane_set_ready(lane, false);
             break;
         }
-        read_bytes += lane_read(lane);
+        read_bytes += lane_leaves(lane) ? lane_look(lane) : lane_read(lane);
     }
     return count;
 }

@@ -116,6 +116,7 @@ void tcp_lane_flush(struct tcp_lane *lane)
     while (more) {
         const ssize_t sent = send_some(lane, &more);
         if (sent >= 0) {
+            lane->unanswered = 0; /* it took the acknowledgement along */
             output_advance(lane, (size_t)sent);
         } else if (errno == EINTR) {
             more = true;

@@ -20,6 +20,8 @@
 #define TCP_QUEUE_ENTRIES 256u /* of a lane; a power of two */
 #define TCP_DONE_ENTRIES 1024u /* of a connection; a power of two */
 #define TCP_INPUT_BYTES 8192u
+/* Who has polled in vain for so long, about 10 us, has the time for what could wait. */
+#define TCP_LAZY_POLLS 32u
 
 enum tcp_state {
     TCP_CONNECTING,
@@ -63,6 +65,8 @@ struct tcp_lane {
     struct tcp_frame frame;
     uint32_t frame_received; /* bytes of its payload */
     uint32_t input_begin, input_end;
+    uint32_t left_bytes; /* at the end of the input: read, but not taken from the kernel, which has them still */
+    uint32_t unanswered; /* reads that found something since something was sent */
     uint8_t input[TCP_INPUT_BYTES];
 };
 TAILQ_HEAD(tcp_lane_list, tcp_lane);
@@ -114,6 +118,7 @@ struct tcp_endpoint {
     uint32_t attempts; /* made to connect, as the dialling side */
     uint32_t watched_count;
     uint32_t fruitless_polls; /* since the last event */
+    bool skipped;             /* the last poll has read nothing, for it had events without */
     struct tcp_lane_list watched, ready, sending;
     struct tcp_connection_list attention;
     struct tcp_closing *closing;
