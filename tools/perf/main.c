@@ -85,6 +85,8 @@ static const struct option_entry entries[] = {
      FIELD(tune_file), 0, 0, NULL, NULL},
     {"--plain-only", OPTION_FLAG, NULL, "--tune: with the model's slices and channels only", FIELD(plain_only), 0, 0,
      NULL, NULL},
+    {"--compare", OPTION_FLAG, NULL, "--tune: once, and beside what WEFT_TUNING chooses", FIELD(compare), 0, 0, NULL,
+     NULL},
     {"--canonical", OPTION_FLAG, NULL, "results that depend on inputs and the number of ranks alone", FIELD(canonical),
      0, 0, NULL, NULL},
 };

@@ -19,6 +19,7 @@ struct perf_options {
     uint64_t root;
     bool no_check, canonical, calibrate;
     bool plain_only; /* --tune: no other slices and channels than the model's */
+    bool compare;    /* --tune: one pass, and the automatic choice is WEFT_TUNING's */
     const char *json_file, *tune_file;
 };
 #define PERF_WARMUP_AUTO UINT64_MAX

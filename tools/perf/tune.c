@@ -11,9 +11,9 @@
 #include "tools/perf/measure.h"
 #include "tools/perf/ping.h"
 
-enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200, ATTEMPTS = 4, PASSES = 3 };
+enum { ROUNDS = 5, PROBES = 3, CALLS_LEAST = 3, CALLS_MOST = 200, ATTEMPTS = 4, PASSES = 3, SEEN_MOST = 16 };
 static const double turn_us = 3e3;          /* a candidate's turn, within the bounds */
-static const double sure_enough = 0.97;     /* medians of five turns differ by some percent for no reason */
+static const double sure_enough = 0.95;     /* the best of some twenty medians is below its own by some percent */
 static const double worth_following = 0.85; /* less than 20 % lost; in the other state slots lose up to tenfold */
 static const double steady = 1.6;           /* pings of one state differ by less, those of two by threefold and more */
 
@@ -46,17 +46,16 @@ static bool same_candidate(const struct tune_row *a, const struct tune_row *b)
     return a->algorithm == b->algorithm && a->channels == b->channels && a->slice_bytes == b->slice_bytes;
 }
 
-/* Its mean time in a state; 0: not measured there. */
+/* The median of its times in a state, so that one spoiled pass settles nothing; 0: not measured there. */
 static double time_in(const struct rows *rows, const struct tune_row *candidate, int state)
 {
-    double sum_us = 0;
+    double times_us[SEEN_MOST], median_us = 0, p99_us;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < rows->count; i++) {
-        if (!same_candidate(&rows->at[i], candidate) || state_of(rows, &rows->at[i]) != state) continue;
-        sum_us += rows->at[i].time_us;
-        count++;
-    }
-    return count ? sum_us / count : 0;
+    for (uint32_t i = 0; i < rows->count && count < SEEN_MOST; i++)
+        if (same_candidate(&rows->at[i], candidate) && state_of(rows, &rows->at[i]) == state)
+            times_us[count++] = rows->at[i].time_us;
+    if (count > 0) summarize(times_us, count, &median_us, &p99_us);
+    return median_us;
 }
 
 /* By how much it is slower than the fastest, in the state that it is the worse in; infinite where nobody knows. */
@@ -104,77 +103,119 @@ const struct tune_row *tune_best(const struct tune_row *at, uint32_t row_count, 
 
 /* ---- Times ---- */
 
+/*
+ * What candidates differ in besides their algorithm; the first is the model's own choice. Slices and channels matter
+ * where a message is more than a few slices.
+ */
+static const struct variant {
+    uint32_t channels, slice_bytes; /* 0: the model's */
+    uint64_t from_bytes;            /* of the message; ascending */
+} variants[] = {{0, 0, 0}, {0, 64 << 10, 128 << 10}, {2, 0, 128 << 10}, {0, 256 << 10, 512 << 10}};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
 struct tuner {
-    struct perf_options options; /* with the collective and algorithm of the moment */
-    struct measurement measurement;
-    FILE *rows; /* rank 0's; NULL on others */
+    struct perf_options options;               /* with the collective and algorithm of the moment */
+    struct measurement measurements[VARIANTS]; /* each over a communicator of its own */
+    uint32_t variant_count;
+    uint64_t calls_most; /* of a turn */
+    FILE *rows;          /* rank 0's; NULL on others */
 };
 
-/* What is measured of one size. Everybody has a turn in each round. */
-struct turns {
-    bool possible[WEFT_ALGORITHM_COUNT];
-    uint64_t calls[WEFT_ALGORITHM_COUNT];
-    double times_us[WEFT_ALGORITHM_COUNT][ROUNDS];
+/* One of those that have a turn in each round. */
+struct candidate {
+    int algorithm;
+    uint32_t variant;
+    uint64_t calls; /* of a turn */
+    double times_us[ROUNDS];
+};
+struct candidates {
+    uint32_t count;
+    struct candidate at[VARIANTS * WEFT_ALGORITHM_COUNT];
     double ping_us[ROUNDS + 1]; /* before the first round and after each */
 };
 
 /* The first call finds the caches as another candidate left them, and is not counted. */
-static weft_status turn(struct tuner *tuner, int algorithm, uint64_t calls, double *median_us)
+static weft_status turn(struct tuner *tuner, const struct candidate *candidate, uint64_t calls, double *median_us)
 {
+    struct measurement *measurement = &tuner->measurements[candidate->variant];
     double p99_us;
-    tuner->options.algorithm = algorithm;
-    weft_status status = measure_calls(&tuner->measurement, calls + 1);
-    if (!status) summarize(tuner->measurement.times_us + 1, calls, median_us, &p99_us);
+    tuner->options.algorithm = candidate->algorithm;
+    weft_status status = measure_calls(measurement, calls + 1);
+    if (!status) summarize(measurement->times_us + 1, calls, median_us, &p99_us);
     return status;
 }
 
-/* How many calls a turn has; *possible is false for an algorithm that the collective does not have. */
-static weft_status probe(struct tuner *tuner, int algorithm, uint64_t *calls, bool *possible)
+/* Is there such a candidate, and how many calls make a turn? All ranks know the same times, and find the same. */
+static weft_status probe(struct tuner *tuner, struct candidate *candidate, bool *possible)
 {
-    double each_us;
-    tuner->options.algorithm = algorithm;
-    weft_status status = call_make(&tuner->measurement.site);
+    double each_us = 0;
+    tuner->options.algorithm = candidate->algorithm;
+    weft_status status = call_make(&tuner->measurements[candidate->variant].site);
     *possible = status != WEFT_UNSUPPORTED && status != WEFT_INVALID_ARGUMENT;
     if (status) return *possible ? status : WEFT_OK;
-    status = turn(tuner, algorithm, PROBES, &each_us);
+    status = turn(tuner, candidate, PROBES, &each_us);
     double fitting = each_us > 0 ? turn_us / each_us : CALLS_MOST;
-    *calls = fitting < CALLS_LEAST ? CALLS_LEAST : fitting > CALLS_MOST ? CALLS_MOST : (uint64_t)fitting;
+    candidate->calls = fitting < CALLS_LEAST ? CALLS_LEAST : fitting > CALLS_MOST ? CALLS_MOST : (uint64_t)fitting;
+    if (candidate->calls > tuner->calls_most) candidate->calls = tuner->calls_most;
     return status;
 }
 
-static void row_write(const struct tuner *tuner, int algorithm, double time_us, double ping_us)
+/* The automatic choice is a communicator's that was told nothing. */
+static weft_status candidates_find(struct tuner *tuner, uint64_t bytes, struct candidates *candidates)
 {
-    const struct call_site *site = &tuner->measurement.site;
+    const uint64_t blocks = perf_has_blocks(tuner->options.collective) ? tuner->measurements[0].rank_count : 1;
+    weft_status status = WEFT_OK;
+    for (uint32_t i = 0; i < tuner->variant_count && bytes >= variants[i].from_bytes; i++) {
+        struct measurement *measurement = &tuner->measurements[i];
+        measurement->site.count = bytes / weft_dtype_size((weft_dtype)tuner->options.dtype) / blocks;
+        call_place(&measurement->site, measurement->send, measurement->recv, false);
+        for (int k = i == 0 ? WEFT_ALGORITHM_AUTO : WEFT_ALGORITHM_AUTO + 1; k < WEFT_ALGORITHM_COUNT; k++) {
+            struct candidate *candidate = &candidates->at[candidates->count];
+            bool possible = false;
+            *candidate = (struct candidate){.algorithm = k, .variant = i};
+            status = probe(tuner, candidate, &possible);
+            if (status) return status;
+            candidates->count += possible;
+        }
+    }
+    return WEFT_OK;
+}
+
+static void row_write(const struct tuner *tuner, const struct candidate *candidate, double time_us, double ping_us)
+{
+    const struct call_site *site = &tuner->measurements[candidate->variant].site;
+    const struct variant *variant = &variants[candidate->variant];
     uint64_t bytes = site->count * weft_dtype_size((weft_dtype)tuner->options.dtype);
     weft_collective collective = (weft_collective)tuner->options.collective;
-    int chosen = algorithm == WEFT_ALGORITHM_AUTO ? (int)weft_comm_algorithm(site->comm, collective, bytes) : algorithm;
+    int chosen = candidate->algorithm == WEFT_ALGORITHM_AUTO ? (int)weft_comm_algorithm(site->comm, collective, bytes)
+                                                             : candidate->algorithm;
     if (tuner->rows)
-        fprintf(tuner->rows, "%d %" PRIu64 " %d %d %.4f %.4f\n", (int)collective, bytes, algorithm, chosen, time_us,
-                ping_us);
+        fprintf(tuner->rows, "%d %" PRIu64 " %d %d %u %u %.4f %.4f\n", (int)collective, bytes, candidate->algorithm,
+                chosen, variant->channels, variant->slice_bytes, time_us, ping_us);
 }
 
 /* Each round begins with another candidate, so that none always comes after the same one. */
-static weft_status rounds_run(struct tuner *tuner, struct turns *turns)
+static weft_status rounds_run(struct tuner *tuner, struct candidates *candidates)
 {
-    weft_comm *comm = tuner->measurement.comm;
-    weft_status status = ping_measure(comm, &turns->ping_us[0]);
-    for (int round = 0; round < ROUNDS && !status; round++) {
-        for (int k = 0; k < WEFT_ALGORITHM_COUNT && !status; k++) {
-            int i = (round + k) % WEFT_ALGORITHM_COUNT;
-            if (turns->possible[i]) status = turn(tuner, i, turns->calls[i], &turns->times_us[i][round]);
+    weft_comm *comm = tuner->measurements[0].comm;
+    weft_status status = ping_measure(comm, &candidates->ping_us[0]);
+    for (uint32_t round = 0; round < ROUNDS && !status; round++) {
+        for (uint32_t k = 0; k < candidates->count && !status; k++) {
+            struct candidate *candidate = &candidates->at[(round + k) % candidates->count];
+            status = turn(tuner, candidate, candidate->calls, &candidate->times_us[round]);
         }
-        if (!status) status = ping_measure(comm, &turns->ping_us[round + 1]);
+        if (!status) status = ping_measure(comm, &candidates->ping_us[round + 1]);
     }
     return status;
 }
 
 /* Did the ranks' processors stay as far apart as they were? All ranks know the same pings. */
-static bool state_was_steady(const struct turns *turns)
+static bool state_was_steady(const struct candidates *candidates)
 {
-    double least = turns->ping_us[0], most = turns->ping_us[0];
+    double least = candidates->ping_us[0], most = candidates->ping_us[0];
     for (int i = 1; i <= ROUNDS; i++) {
-        if (turns->ping_us[i] < least) least = turns->ping_us[i];
-        if (turns->ping_us[i] > most) most = turns->ping_us[i];
+        if (candidates->ping_us[i] < least) least = candidates->ping_us[i];
+        if (candidates->ping_us[i] > most) most = candidates->ping_us[i];
     }
     return most <= steady * least;
 }
@@ -182,25 +223,18 @@ static bool state_was_steady(const struct turns *turns)
 /* One size, again where the machine changed meanwhile; what the last attempt finds stays. */
 static weft_status size_tune(struct tuner *tuner, uint64_t bytes)
 {
-    struct turns turns = {0};
-    struct measurement *measurement = &tuner->measurement;
-    const uint64_t blocks = perf_has_blocks(tuner->options.collective) ? measurement->rank_count : 1;
-    measurement->site.count = bytes / weft_dtype_size((weft_dtype)tuner->options.dtype) / blocks;
-    call_place(&measurement->site, measurement->send, measurement->recv, false);
-    weft_status status = WEFT_OK;
-    for (int i = 0; i < WEFT_ALGORITHM_COUNT && !status; i++)
-        status = probe(tuner, i, &turns.calls[i], &turns.possible[i]);
+    struct candidates candidates = {0};
+    weft_status status = candidates_find(tuner, bytes, &candidates);
     for (int attempt = 0; attempt < ATTEMPTS && !status; attempt++) {
-        status = rounds_run(tuner, &turns);
-        if (!status && state_was_steady(&turns)) break;
+        status = rounds_run(tuner, &candidates);
+        if (!status && state_was_steady(&candidates)) break;
     }
     if (status) return status;
     double ping_us, median_us, p99_us;
-    summarize(turns.ping_us, ROUNDS + 1, &ping_us, &p99_us);
-    for (int i = 0; i < WEFT_ALGORITHM_COUNT; i++) {
-        if (!turns.possible[i]) continue;
-        summarize(turns.times_us[i], ROUNDS, &median_us, &p99_us);
-        row_write(tuner, i, median_us, ping_us);
+    summarize(candidates.ping_us, ROUNDS + 1, &ping_us, &p99_us);
+    for (uint32_t i = 0; i < candidates.count; i++) {
+        summarize(candidates.at[i].times_us, ROUNDS, &median_us, &p99_us);
+        row_write(tuner, &candidates.at[i], median_us, ping_us);
     }
     return WEFT_OK;
 }
@@ -209,7 +243,7 @@ static weft_status everything_tune(struct tuner *tuner)
 {
     const struct perf_options *options = &tuner->options;
     /* Several, for a state that the machine is in for some seconds is not to settle the matter. */
-    const int passes = options->plain_only ? 1 : PASSES;
+    const int passes = options->compare ? 1 : PASSES;
     weft_status status = WEFT_OK;
     for (int i = 0; i < passes * WEFT_COLLECTIVE_COUNT && !status; i++) {
         const int collective = i % WEFT_COLLECTIVE_COUNT;
@@ -220,26 +254,75 @@ static weft_status everything_tune(struct tuner *tuner)
             continue;
         }
         for (uint64_t bytes = options->begin_bytes; bytes <= options->end_bytes && !status; bytes *= options->factor)
-            if (bytes >= weft_dtype_size((weft_dtype)options->dtype) * tuner->measurement.rank_count)
+            if (bytes >= weft_dtype_size((weft_dtype)options->dtype) * tuner->measurements[0].rank_count)
                 status = size_tune(tuner, bytes);
     }
     return status;
 }
 
+/* ---- Communicators ---- */
+
+/* Another one of the same ranks, told which channels and slices to use. Collective over @p first. */
+static weft_status comm_like(weft_comm *first, const struct variant *variant, weft_comm **comm)
+{
+    weft_unique_id id = {{0}};
+    const weft_comm_config config = {.size = sizeof config,
+                                     .id = &id,
+                                     .rank = weft_comm_rank(first),
+                                     .rank_count = weft_comm_rank_count(first),
+                                     .channel_count = variant->channels,
+                                     .slice_bytes = variant->slice_bytes};
+    weft_status status = config.rank == 0 ? weft_unique_id_create(&id) : WEFT_OK;
+    /* Ranks that wait for an id are told when there is none: then it is all zero, and refused. */
+    weft_status sent = weft_broadcast(first, &id, &id, sizeof id, WEFT_UINT8, 0, NULL, NULL);
+    if (!status) status = sent;
+    return status ? status : weft_comm_create(&config, comm);
+}
+
+static void tuner_end(struct tuner *tuner)
+{
+    for (uint32_t i = tuner->variant_count; i-- > 0;) {
+        weft_comm *comm = tuner->measurements[i].comm;
+        measurement_end(&tuner->measurements[i]);
+        weft_comm_destroy(comm);
+    }
+}
+
+/* A communicator and buffers for each variant that is to be measured. */
+static weft_status tuner_begin(struct tuner *tuner)
+{
+    const struct perf_options *options = &tuner->options;
+    const uint32_t most = options->plain_only ? 1 : VARIANTS;
+    weft_status status = WEFT_OK;
+    for (uint32_t i = 0; i < most && !status && variants[i].from_bytes <= options->end_bytes; i++) {
+        struct measurement *measurement = &tuner->measurements[i];
+        weft_comm *comm = NULL;
+        status =
+            i == 0 ? weft_comm_create_from_env(&comm) : comm_like(tuner->measurements[0].comm, &variants[i], &comm);
+        if (!status) status = measurement_begin(measurement, comm, options);
+        if (status) {
+            weft_comm_destroy(comm);
+            break;
+        }
+        tuner->variant_count++;
+        memset(measurement->send, 1, options->end_bytes); /* pages of their own, and floats that are normal */
+        memset(measurement->recv, 1, options->end_bytes);
+    }
+    if (status) tuner_end(tuner);
+    return status;
+}
+
 int tune_rank(const struct perf_options *options)
 {
-    struct tuner tuner = {.options = *options};
+    struct tuner tuner = {.options = *options, .calls_most = options->iterations ? options->iterations : CALLS_MOST};
     char path[4096];
-    weft_comm *comm = NULL;
-    weft_status status = weft_comm_create_from_env(&comm);
-    if (!status) status = measurement_begin(&tuner.measurement, comm, &tuner.options);
+    tuner.options.iterations = 0; /* measurements have room for as many as they like */
+    weft_status status = tuner_begin(&tuner);
     if (status) {
         fprintf(stderr, "weft-perf: cannot tune: %s: %s\n", weft_status_name(status), weft_status_text(status));
-        weft_comm_destroy(comm);
         return 1;
     }
-    memset(tuner.measurement.send, 1, options->end_bytes); /* pages of their own, and floats that are normal */
-    memset(tuner.measurement.recv, 1, options->end_bytes);
+    weft_comm *comm = tuner.measurements[0].comm;
     snprintf(path, sizeof path, "%s.rows", options->tune_file);
     int exit_code = 0;
     if (weft_comm_rank(comm) == 0 && !(tuner.rows = fopen(path, "we"))) {
@@ -251,7 +334,6 @@ int tune_rank(const struct perf_options *options)
     if (status && !exit_code)
         fprintf(stderr, "weft-perf: cannot tune: %s: %s\n", weft_status_name(status), weft_status_text(status));
     if (tuner.rows && fclose(tuner.rows) != 0) exit_code = 1;
-    measurement_end(&tuner.measurement);
-    weft_comm_destroy(comm);
+    tuner_end(&tuner);
     return status ? 1 : exit_code;
 }

@@ -12,11 +12,6 @@
 
 enum { ROWS_MOST = 16384, PATH_BYTES = 4096, RANKS = 2 };
 
-/* What a run differs in. Slices and channels matter where a message is more than a few slices. */
-static const struct variant {
-    uint64_t channels, slice_bytes, from_bytes;
-} variants[] = {{0, 0, 0}, {0, 32 << 10, 128 << 10}, {0, 512 << 10, 1 << 20}, {2, 0, 128 << 10}};
-
 struct results {
     const struct perf_options *options;
     const char *transport;
@@ -31,50 +26,37 @@ static int file_error(const char *path)
     return 1;
 }
 
-/* What rank 0 has left; the automatic choice of a variant is none that a communicator would make. */
-static int rows_take(struct results *results, const struct variant *variant)
+/* What rank 0 has left. */
+static int rows_take(struct results *results)
 {
     char path[PATH_BYTES];
     int collective, algorithm, chosen;
-    struct tune_row row = {.channels = variant->channels, .slice_bytes = variant->slice_bytes};
+    struct tune_row row = {0};
     snprintf(path, sizeof path, "%s.rows", results->options->tune_file);
     FILE *file = fopen(path, "re");
     if (!file) return file_error(path);
-    while (results->row_count < ROWS_MOST && fscanf(file, "%d %" SCNu64 " %d %d %lf %lf", &collective, &row.bytes,
-                                                    &algorithm, &chosen, &row.time_us, &row.ping_us) == 6) {
+    while (results->row_count < ROWS_MOST &&
+           fscanf(file, "%d %" SCNu64 " %d %d %" SCNu64 " %" SCNu64 " %lf %lf", &collective, &row.bytes, &algorithm,
+                  &chosen, &row.channels, &row.slice_bytes, &row.time_us, &row.ping_us) == 8) {
         row.collective = (weft_collective)collective;
         row.algorithm = (weft_algorithm)algorithm;
         row.chosen = (weft_algorithm)chosen;
-        bool plain = !variant->channels && !variant->slice_bytes;
-        if (plain || row.algorithm != WEFT_ALGORITHM_AUTO) results->rows[results->row_count++] = row;
+        results->rows[results->row_count++] = row;
     }
     fclose(file);
     unlink(path);
     return 0;
 }
 
-static int variant_run(struct results *results, const struct variant *variant, char *const argv[])
+static int ranks_run(struct results *results, char *const argv[])
 {
-    char channels[24], slice[24], begin[24], ranks[24], begin_option[] = "-b";
-    char *child[64];
-    size_t count = 0;
-    const uint64_t begin_bytes = results->options->begin_bytes;
-    while (argv[count] && count < 56) child[count] = argv[count], count++;
-    snprintf(begin, sizeof begin, "%" PRIu64, variant->from_bytes > begin_bytes ? variant->from_bytes : begin_bytes);
-    snprintf(ranks, sizeof ranks, "%" PRIu64, results->ranks);
-    snprintf(channels, sizeof channels, "%" PRIu64, variant->channels);
-    snprintf(slice, sizeof slice, "%" PRIu64, variant->slice_bytes);
-    child[count++] = begin_option, child[count++] = begin; /* what comes later counts */
-    child[count] = NULL;
     setenv("WEFT_TRANSPORT", results->transport, 1);
-    setenv("WEFT_CHANNELS", channels, 1);
-    setenv("WEFT_SLICE", slice, 1);
-    fprintf(stderr, "tuning %s ranks over %s, channels %s, slices %s (0: the model's)\n", ranks, results->transport,
-            channels, slice);
+    fprintf(stderr, "tuning %" PRIu64 " ranks over %s\n", results->ranks, results->transport);
     int exit_code = 1;
-    weft_status status = weft_local_run((uint32_t)results->ranks, child, &exit_code);
-    if (status) fprintf(stderr, "weft-perf: cannot start %s ranks: %s\n", ranks, weft_status_text(status));
-    return exit_code ? exit_code : rows_take(results, variant);
+    weft_status status = weft_local_run((uint32_t)results->ranks, argv, &exit_code);
+    if (status)
+        fprintf(stderr, "weft-perf: cannot start %" PRIu64 " ranks: %s\n", results->ranks, weft_status_text(status));
+    return exit_code ? exit_code : rows_take(results);
 }
 
 static int row_compare(const void *left, const void *right)
@@ -169,15 +151,6 @@ static void json_rows(FILE *file, const struct results *results, bool *first)
     }
 }
 
-static int transport_tune(struct results *results, char *const argv[])
-{
-    int exit_code = 0;
-    const size_t count = results->options->plain_only ? 1 : sizeof variants / sizeof *variants;
-    for (size_t i = 0; i < count && !exit_code; i++)
-        if (variants[i].from_bytes <= results->options->end_bytes) exit_code = variant_run(results, &variants[i], argv);
-    return exit_code ? exit_code : file_write(results);
-}
-
 int tune_supervise(const struct perf_options *options, const char *const transports[], char *const argv[])
 {
     struct results *results = calloc(1, sizeof *results);
@@ -188,12 +161,15 @@ int tune_supervise(const struct perf_options *options, const char *const transpo
         exit_code = file_error(options->json_file ? options->json_file : options->tune_file);
         goto done;
     }
-    if (!options->plain_only) unsetenv("WEFT_TUNING"); /* it is the model that is to be bettered */
+    if (!options->compare) unsetenv("WEFT_TUNING"); /* it is the model that is to be bettered */
+    unsetenv("WEFT_CHANNELS");                      /* what they force would be all that there is */
+    unsetenv("WEFT_SLICE");
     if (json) fprintf(json, "{\"rows\":[");
     for (size_t i = 0; transports[i] && !exit_code; i++) {
         *results = (struct results){.options = options, .transport = transports[i]};
         results->ranks = options->rank_count ? options->rank_count : RANKS;
-        exit_code = transport_tune(results, argv);
+        exit_code = ranks_run(results, argv);
+        if (!exit_code) exit_code = file_write(results);
         if (json) json_rows(json, results, &first);
     }
     if (json) fprintf(json, "\n]}\n");
