@@ -233,32 +233,20 @@ static double exchange_price(const struct cost_model *model, const struct select
 }
 
 /*
- * Measured between threads of one core, loans over steps: where ranks combine 0.9 to 3 at all sizes; where they only
- * copy 1.1 to 1.5 up to 8 KiB, from 0.5 to 1.1 on either side of 64 KiB, and 1.2 to 2 once there is much.
+ * Measured between two threads of one core, loans over steps: where ranks combine 1.1 to 1.9 up to 16 KiB, 0.8 to 1
+ * at 32 and 64, 1.1 to 2.1 from 128 on; where they only copy the same, but a block for a root's peers 0.75 to 0.9 up to
+ * 256 KiB and 1.1 from 512 on, and a root's message to all 0.6 to 0.9 from 16 to 512 KiB, and 1 to 1.2 from then on.
  */
-enum { COPIED_LITTLE = 8 << 10, COPIED_MUCH = 128 << 10, ROOTED_MUCH = 256 << 10, BROADCAST_MUCH = 512 << 10 };
+enum { NEAR_LITTLE = 16 << 10, NEAR_MUCH = 128 << 10, SCATTER_MUCH = 512 << 10, BROADCAST_MUCH = 1 << 20 };
 
 bool price_steps_are_better_near(const struct select_request *request)
 {
-    uint64_t much = COPIED_MUCH;
     /* Ranks that share processors lose by the further round what they gain. */
     if (!request->copies || request->crowd > 1 || goes_with_cells(request)) return false;
-    switch (request->collective) {
-    case WEFT_ALL_REDUCE:
-    case WEFT_REDUCE:
-    case WEFT_REDUCE_SCATTER:
-        return true;
-    case WEFT_BROADCAST:
-        much = BROADCAST_MUCH;
-        break;
-    case WEFT_GATHER:
-    case WEFT_SCATTER:
-        much = ROOTED_MUCH;
-        break;
-    default:
-        break;
-    }
-    return request->bytes <= COPIED_LITTLE || request->bytes >= much;
+    const uint64_t much = request->collective == WEFT_BROADCAST ? BROADCAST_MUCH
+                          : request->collective == WEFT_SCATTER ? SCATTER_MUCH
+                                                                : NEAR_MUCH;
+    return request->bytes <= NEAR_LITTLE || request->bytes >= much;
 }
 
 double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)

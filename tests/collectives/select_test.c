@@ -96,6 +96,28 @@ static void near_steps_are_wanted_of_a_direct_plan_alone(void **state)
     assert_false(choose(&cost_model_shm, request).steps_when_near);
 }
 
+/* A message in one slice is not worth slots that are in the other thread's cache; there are sizes on both sides of it.
+ */
+static void near_what_just_fits_a_slice_is_lent(void **state)
+{
+    (void)state;
+    static const struct {
+        weft_collective collective;
+        uint64_t bytes;
+        bool by_steps;
+    } cases[] = {
+        {WEFT_ALL_REDUCE, 16 << 10, true}, {WEFT_ALL_REDUCE, 64 << 10, false}, {WEFT_ALL_REDUCE, 128 << 10, true},
+        {WEFT_ALL_GATHER, 16 << 10, true}, {WEFT_ALL_GATHER, 64 << 10, false}, {WEFT_ALL_GATHER, 128 << 10, true},
+        {WEFT_SCATTER, 256 << 10, false},  {WEFT_SCATTER, 512 << 10, true},    {WEFT_BROADCAST, 512 << 10, false},
+        {WEFT_BROADCAST, 1 << 20, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct select_request request = {
+            .collective = cases[i].collective, .bytes = cases[i].bytes, .exchange_bytes = EXCHANGE, .copies = true};
+        assert_int_equal(choose(&cost_model_shm, request).steps_when_near, cases[i].by_steps);
+    }
+}
+
 static void without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps(void **state)
 {
     (void)state;
@@ -220,6 +242,7 @@ int main(void)
         cmocka_unit_test(ranks_that_share_processors_exchange_by_rounds_too),
         cmocka_unit_test(threads_of_one_core_leave_it_to_the_direct_plan),
         cmocka_unit_test(near_steps_are_wanted_of_a_direct_plan_alone),
+        cmocka_unit_test(near_what_just_fits_a_slice_is_lent),
         cmocka_unit_test(without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps),
         cmocka_unit_test(few_ranks_have_more_slices_in_flight),
         cmocka_unit_test(figures_in_doubt_leave_the_choice_to_rounds),
