@@ -13,14 +13,15 @@ cat >"$file" <<'END'
 {"collective":"all_reduce","transport":"shm","ranks":2,"from_bytes":777,"algorithm":"tree"}
 ]}
 END
-"$perf" --tune "$file" --transport shm -b 131072 -e 131072 --compare --iters 1 --json "$scratch/rows" 2>"$scratch/err" || fail "--tune: $(cat "$scratch/err")"
+"$perf" --tune "$file" --transport shm -b 65536 -e 131072 -f 2 --compare --iters 1 --json "$scratch/rows" 2>"$scratch/err" || fail "--tune: $(cat "$scratch/err")"
 check "the file is JSON of its version" jq -e '.weft_tuning == 1' "$file"
 check "what is of other ranks stays" jq -e '[.entries[] | select(.ranks == 5 and .algorithm == "tree")] | length == 1' "$file"
 check "what was of these is gone" jq -e '[.entries[] | select(.from_bytes == 777)] | length == 0' "$file"
 check "every collective has its choice" jq -e '[.entries[] | select(.ranks == 2 and .from_bytes == 0) | .collective] | sort ==
   ["all_gather","all_reduce","all_to_all","all_to_allv","barrier","broadcast","gather","reduce","reduce_scatter","scatter"]' "$file"
+check "blocks of different sizes have one choice" jq -e '[.entries[] | select(.ranks == 2 and .collective == "all_to_allv")] | length == 1' "$file"
 check "every candidate's time is told" jq -e '[.rows[] | select(.collective == "all_reduce") | .algorithm] | length >= 3 and index("auto") != null' "$scratch/rows"
-check "other slices and channels have turns too" jq -e '[.rows[] | select(.collective == "broadcast" and .algorithm == "direct") | [.channels, .slice_bytes]] | sort ==
+check "other slices and channels have turns too" jq -e '[.rows[] | select(.collective == "broadcast" and .bytes == 131072 and .algorithm == "direct") | [.channels, .slice_bytes]] | sort ==
   [[0, 0], [0, 65536], [2, 0]]' "$scratch/rows"
 check "times are times" jq -e 'all(.rows[]; .time_us > 0)' "$scratch/rows"
 [ ! -e "$file.rows" ] || fail "what ranks handed over is left"

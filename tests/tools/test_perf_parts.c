@@ -266,8 +266,13 @@ static void one_spoiled_pass_of_three_changes_no_tuning(void **state)
         rows[3 * pass] = (struct tune_row){.algorithm = automatic, .chosen = ring, .time_us = 10};
         rows[3 * pass + 1] = (struct tune_row){.algorithm = ring, .chosen = ring, .time_us = pass == 1 ? 90 : 10};
         rows[3 * pass + 2] = (struct tune_row){.algorithm = tree, .chosen = tree, .time_us = pass == 2 ? 1 : 20};
+        for (int i = 0; i < 3; i++) rows[3 * pass + i].pass = (uint32_t)pass;
     }
     assert_int_equal(tune_best(rows, 9, false)->algorithm, ring);
+    for (int pass = 0; pass < 3; pass++) rows[3 * pass + 2].time_us = pass == 0 ? 11 : 8;
+    assert_int_equal(tune_best(rows, 9, false)->algorithm, ring); /* not each time */
+    rows[2].time_us = 9;
+    assert_int_equal(tune_best(rows, 9, false)->algorithm, tree);
 }
 
 static void tuning_takes_what_loses_least_in_every_state_of_the_machine(void **state)
@@ -279,13 +284,15 @@ static void tuning_takes_what_loses_least_in_every_state_of_the_machine(void **s
         {.algorithm = automatic, .chosen = tree, .time_us = 50, .ping_us = 0.04},
         {.algorithm = tree, .chosen = tree, .time_us = 50, .ping_us = 0.04},
         {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.04},
-        {.algorithm = tree, .chosen = tree, .time_us = 400, .ping_us = 0.2},
-        {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.2},
+        {.pass = 1, .algorithm = tree, .chosen = tree, .time_us = 400, .ping_us = 0.2},
+        {.pass = 1, .algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.2},
         {.algorithm = tree, .chosen = tree, .time_us = 40, .ping_us = 0.04, .channels = 2}, /* never seen apart */
     };
     assert_int_equal(tune_best(rows, 6, false)->algorithm, direct);
     assert_int_equal(tune_best(rows, 3, false)->algorithm, tree);
-    for (int i = 0; i < 3; i++) rows[i].ping_us = 0.18; /* one state: the means count */
+    for (int i = 0; i < 3; i++) rows[i].ping_us = 0.18; /* one state */
+    assert_int_equal(tune_best(rows, 5, false)->algorithm, tree);
+    rows[1].time_us = 120;
     assert_int_equal(tune_best(rows, 5, false)->algorithm, direct);
 }
 
@@ -297,8 +304,8 @@ static void tuning_keeps_what_follows_the_state_of_the_machine_where_it_saw_one(
         {.algorithm = automatic, .chosen = direct, .time_us = 100, .ping_us = 0.04},
         {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.04},
         {.algorithm = tree, .chosen = tree, .time_us = 90, .ping_us = 0.04},
-        {.algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.2},
-        {.algorithm = tree, .chosen = tree, .time_us = 90, .ping_us = 0.2},
+        {.pass = 1, .algorithm = direct, .chosen = direct, .time_us = 100, .ping_us = 0.2},
+        {.pass = 1, .algorithm = tree, .chosen = tree, .time_us = 90, .ping_us = 0.2},
     };
     assert_int_equal(tune_best(rows, 3, true)->algorithm, direct);
     assert_int_equal(tune_best(rows, 3, false)->algorithm, tree);

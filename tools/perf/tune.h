@@ -21,6 +21,7 @@ struct tune_row {
     uint64_t bytes;           /* of the message, or of a block where each rank has one */
     weft_algorithm algorithm; /* WEFT_ALGORITHM_AUTO: the automatic choice's time ... */
     weft_algorithm chosen;    /* ... which was this; else the same as algorithm */
+    uint32_t pass;            /* rows of one were measured in turns */
     double time_us;
     double ping_us;                 /* at the time, ping.h; 0: not known */
     uint64_t channels, slice_bytes; /* 0: the model's */
@@ -29,8 +30,9 @@ struct tune_row {
 /*
  * Of the @p row_count rows for one collective and size, which have to hold the automatic choice, the one that loses
  * least to the fastest, whichever of the states the machine is in that pings tell apart. The automatic choice's
- * algorithm stays unless another does better by more than what a timing is sure of; and where ranks share memory and
- * one state is all that was seen, by more than what it is worth that a direct plan follows the state it finds.
+ * algorithm stays unless another does better by more than what a timing is sure of, and in every pass; and where ranks
+ * share memory and one state is all that was seen, by more than what it is worth that a direct plan follows the state
+ * it finds.
  */
 const struct tune_row *tune_best(const struct tune_row *rows, uint32_t row_count, bool shares_memory);
 #endif

@@ -10,7 +10,7 @@
 
 #include "tools/perf/tune.h"
 
-enum { ROWS_MOST = 16384, PATH_BYTES = 4096, RANKS = 2 };
+enum { ROWS_MOST = 65536, PATH_BYTES = 4096, RANKS = 2 };
 
 struct results {
     const struct perf_options *options;
@@ -36,8 +36,8 @@ static int rows_take(struct results *results)
     FILE *file = fopen(path, "re");
     if (!file) return file_error(path);
     while (results->row_count < ROWS_MOST &&
-           fscanf(file, "%d %" SCNu64 " %d %d %" SCNu64 " %" SCNu64 " %lf %lf", &collective, &row.bytes, &algorithm,
-                  &chosen, &row.channels, &row.slice_bytes, &row.time_us, &row.ping_us) == 8) {
+           fscanf(file, "%u %d %" SCNu64 " %d %d %" SCNu64 " %" SCNu64 " %lf %lf", &row.pass, &collective, &row.bytes,
+                  &algorithm, &chosen, &row.channels, &row.slice_bytes, &row.time_us, &row.ping_us) == 9) {
         row.collective = (weft_collective)collective;
         row.algorithm = (weft_algorithm)algorithm;
         row.chosen = (weft_algorithm)chosen;
@@ -77,6 +77,9 @@ static void entries_write(FILE *file, struct results *results, bool *first)
     for (uint32_t i = 0, end; i < results->row_count; i = end) {
         const struct tune_row *row = &results->rows[i];
         for (end = i; end < results->row_count && row_compare(&results->rows[end], row) == 0;) end++;
+        /* Of blocks that differ no rank knows all: a communicator has one choice for them, that of the largest size. */
+        const bool larger_follows = end < results->row_count && results->rows[end].collective == row->collective;
+        if (row->collective == WEFT_ALL_TO_ALLV && larger_follows) continue;
         const struct tune_row *best = tune_best(row, end - i, strcmp(results->transport, "shm") == 0);
         bool begins = !last || last->collective != row->collective;
         bool same = !begins && last->algorithm == best->algorithm && last->channels == best->channels &&
