@@ -74,7 +74,7 @@ static struct shape blocks_shape(weft_collective collective, weft_algorithm algo
 /* ---- Rounds (exec/exchange.h, exec/loan.c): what one rank does on memory that the kernel has to copy ---- */
 
 /* What everybody makes all of its own result of; pieces of what is combined, among all ranks, and of what is not. */
-enum { APART_BYTES = 32 << 10, COMBINED_BYTES = 256 << 10, COPIED_BYTES = 1 << 20 };
+enum { APART_BYTES = 32 << 10, COMBINED_BYTES = 512 << 10, COPIED_BYTES = 1 << 20 };
 
 struct exchange_work {
     double copies, bytes; /* of the busiest rank */
