@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* No wake-up is lost: a lost one would leave both ranks asleep, each waiting for the other. */
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,18 +30,20 @@ struct side {
     struct pairs pairs;
     struct endpoint *endpoints[2];
     struct connection *connections[2];
+    _Atomic uint32_t met; /* by both, counted together */
 };
 
 struct player {
     struct side *side;
     uint32_t rank;
     struct random random;
-    uint64_t sleeps, arrived;
+    uint64_t sleeps;
     bool lost;
 };
 
 static void side_open(struct side *side)
 {
+    atomic_store(&side->met, 0);
     pairs_init(&side->pairs);
     for (uint32_t rank = 0; rank < 2; rank++) {
         assert_int_equal(shm_endpoint_create(&(struct shm_config){.rank = rank, .rank_count = 2},
@@ -119,6 +123,44 @@ static void *play_flood(void *argument)
     return NULL;
 }
 
+static void meet(struct player *player)
+{
+    uint32_t count = atomic_fetch_add(&player->side->met, 1) + 1, both = count + count % 2;
+
+    for (uint32_t looks = 0; atomic_load(&player->side->met) < both; looks++) {
+        if (looks > 1000) sched_yield();
+    }
+}
+
+/* Rank 0 puts while rank 1 falls asleep: it is woken, or has seen what came. */
+static void *play_at_once(void *argument)
+{
+    struct player *player = argument;
+    struct connection *connection = player->side->connections[player->rank];
+    struct endpoint *endpoint = player->side->endpoints[player->rank];
+    static const uint8_t ballast[BALLAST_BYTES];
+    const struct put put = {.source = ballast, .bytes = BALLAST_BYTES, .flags = PUT_NOTIFY};
+
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        struct pollfd sleeper = {.events = POLLIN};
+        struct event event;
+        weft_status armed = WEFT_AGAIN;
+        memset(connection->granted, (int)round, BALLAST_BYTES);
+        meet(player);
+        for (volatile uint64_t spins = random_below(&player->random, 300); spins > 0;) spins--;
+        if (player->rank == 0)
+            player->lost |= connection_put(connection, &put, 1) != 1;
+        else
+            armed = endpoint_arm(endpoint, &sleeper.fd);
+        meet(player);
+        if (player->rank == 0) continue;
+        player->sleeps += armed == WEFT_OK;
+        player->lost |= armed == WEFT_OK && poll(&sleeper, 1, 0) != 1;
+        player->lost |= endpoint_poll(endpoint, &event, 1, 0) != 1;
+    }
+    return NULL;
+}
+
 static void play(void *(*game)(void *))
 {
     struct side side;
@@ -150,6 +192,12 @@ static void no_wake_up_is_lost_when_room_is_waited_for(void **state)
     play(play_flood);
 }
 
+static void no_wake_up_is_lost_of_who_falls_asleep_meanwhile(void **state)
+{
+    (void)state;
+    play(play_at_once);
+}
+
 static void only_the_first_put_of_a_sleep_wakes(void **state)
 {
     struct side side;
@@ -174,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_the_first_put_of_a_sleep_wakes),
         cmocka_unit_test(no_wake_up_is_lost_between_two_that_wait_for_each_other),
+        cmocka_unit_test(no_wake_up_is_lost_of_who_falls_asleep_meanwhile),
         cmocka_unit_test(no_wake_up_is_lost_when_room_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
