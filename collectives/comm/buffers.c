@@ -41,7 +41,7 @@ static bool side_span(const struct weft_comm *comm, const struct collective_call
     size_t element = weft_dtype_size(call->dtype);
     uint64_t elements;
     if (call->collective == WEFT_ALL_TO_ALLV) {
-        const struct operation_blocks *blocks = &call->blocks;
+        const struct operation_blocks *blocks = call->blocks;
         if (!extent(input ? blocks->send_counts : blocks->recv_counts,
                     input ? blocks->send_offsets : blocks->recv_offsets, comm->identity.rank_count, &elements))
             return false;
@@ -65,8 +65,8 @@ static bool spans_are_one(const struct weft_comm *comm, const struct collective_
     size_t block = (size_t)call->count * weft_dtype_size(call->dtype), own = block * comm->identity.rank;
     if (call->collective == WEFT_ALL_TO_ALLV) {
         for (uint32_t i = 0; i < comm->identity.rank_count; i++)
-            if (call->blocks.send_counts[i] != call->blocks.recv_counts[i] ||
-                call->blocks.send_offsets[i] != call->blocks.recv_offsets[i])
+            if (call->blocks->send_counts[i] != call->blocks->recv_counts[i] ||
+                call->blocks->send_offsets[i] != call->blocks->recv_offsets[i])
                 return false;
     }
     bool per_rank = shape->blocks == BLOCKS_PER_RANK;

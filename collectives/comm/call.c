@@ -216,7 +216,7 @@ static uint64_t call_payload_bytes(const struct weft_comm *comm, const struct co
 {
     uint64_t elements = call->count;
     for (uint32_t i = 0; call->collective == WEFT_ALL_TO_ALLV && i < comm->identity.rank_count; i++)
-        elements += call->blocks.send_counts[i];
+        elements += call->blocks->send_counts[i];
     return elements * weft_dtype_size(call->dtype);
 }
 
@@ -229,7 +229,7 @@ static struct weft_request *request_make(struct weft_comm *comm, const struct co
     request->root = call->root;
     request->peer = call->peer;
     request->receives = call->receives;
-    request->blocks = call->blocks;
+    if (call->blocks) request->blocks = *call->blocks;
     request->call = memo->operation;
     if (call->collective == WEFT_ALL_TO_ALLV) request->call.blocks = &request->blocks;
     request->payload_bytes = call_payload_bytes(comm, call);

@@ -94,11 +94,9 @@ weft_status weft_all_to_allv(weft_comm *comm, const void *send, const uint64_t *
     if (!comm || !send_counts || !send_offsets || !recv_counts || !recv_offsets) return WEFT_INVALID_ARGUMENT;
     uint32_t rank = comm->identity.rank;
     if (send_counts[rank] != recv_counts[rank]) return WEFT_INVALID_ARGUMENT; /* this rank's block to itself */
-    const struct collective_call call = {.collective = WEFT_ALL_TO_ALLV,
-                                         .send = send,
-                                         .recv = recv,
-                                         .blocks = {send_counts, send_offsets, recv_counts, recv_offsets},
-                                         .dtype = dtype};
+    const struct operation_blocks blocks = {send_counts, send_offsets, recv_counts, recv_offsets};
+    const struct collective_call call = {
+        .collective = WEFT_ALL_TO_ALLV, .send = send, .recv = recv, .blocks = &blocks, .dtype = dtype};
     return call_post(comm, &call, options, request);
 }
 

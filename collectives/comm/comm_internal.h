@@ -75,8 +75,8 @@ struct collective_call {
     weft_collective collective;
     const void *send;
     void *recv;
-    uint64_t count;                 /* elements of a block */
-    struct operation_blocks blocks; /* all_to_allv: instead */
+    uint64_t count;                        /* elements of a block */
+    const struct operation_blocks *blocks; /* all_to_allv: instead; else NULL */
     weft_dtype dtype;
     weft_op op;
     uint32_t root, peer; /* as in a plan; 0 where there is none */
