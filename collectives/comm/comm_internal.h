@@ -229,14 +229,6 @@ void progress_thread_stop(struct weft_comm *comm);
 void progress_thread_post(struct weft_comm *comm, struct weft_request *request);
 
 /* wait.c */
-static inline void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 /*
  * Cores that this host has for its ranks; the one that a rank is bound to does not count alone. With more ranks than
  * cores nobody spins: each would keep the others from what it waits for.

@@ -7,13 +7,13 @@
  * Who calls without waiting, or with a progress thread, takes the long way and does the same exchange: ranks need not
  * agree on that.
  */
-#include "base/clock.h"
+#include "base/relax.h"
 #include "collectives/comm/comm_internal.h"
 
 /* Looks at which nothing moves before the long way: some microseconds, as many as a peer needs that is on its way. */
 #define LOOKS 200u
-/* Of them, made without a pause: a peer that comes at the same time is there after as many. */
-#define EAGER_LOOKS 64u
+/* Of them, after a pause each: a peer that comes at the same time is there after the others. */
+#define PAUSED_LOOKS 136u
 
 bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo)
 {
@@ -38,28 +38,38 @@ static weft_status binding_find(struct weft_comm *comm, struct call_memo *memo)
     return comm_plan(comm, (weft_collective)memo->signature.collective, &key, &memo->binding);
 }
 
-bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
-               struct operation **begun)
+static weft_status operation_run(struct operation *operation, struct patience patience)
 {
-    struct operation *operation;
-    if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
-    if (operation_start(comm->engine, memo->binding, &memo->operation, &operation) != WEFT_OK) return false;
-    control_post(comm->control, signature);
-    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
-    const uint32_t most = comm->spin_ns > 0 ? LOOKS : 1;
     weft_status status = WEFT_IN_PROGRESS;
-    for (uint32_t looks = 0; looks < most && status == WEFT_IN_PROGRESS;) {
+    while (patience.looks > 0 && status == WEFT_IN_PROGRESS) {
         bool moved = false;
         status = operation_advance(operation, &moved);
         if (moved) continue;
         if (operation_runs_steps(operation)) break; /* which notifications move on; here nobody takes any */
-        if (looks++ >= EAGER_LOOKS) relax();
+        if (patience.looks-- <= patience.paused_looks) relax();
     }
+    return status;
+}
+
+bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
+               struct operation **begun)
+{
+    if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
+    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
+    const struct patience patience = {comm->spin_ns > 0 ? LOOKS : 1, PAUSED_LOOKS};
+    struct operation *operation = NULL;
+    control_post(comm->control, signature);
+    weft_status status = small_run(memo->binding, &memo->operation, patience, &operation);
+    if (status == WEFT_UNSUPPORTED) {
+        if (operation_start(comm->engine, memo->binding, &memo->operation, &operation) != WEFT_OK) return false;
+        status = WEFT_IN_PROGRESS;
+    }
+    if (status == WEFT_IN_PROGRESS) status = operation_run(operation, patience);
     if (status != WEFT_OK) {
         *begun = operation;
         return false;
     }
-    operation_free(operation);
+    if (operation) operation_free(operation);
     count_operation(comm, memo->payload_bytes);
     return true;
 }

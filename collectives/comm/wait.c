@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/relax.h"
 #include "collectives/comm/comm_internal.h"
 
 /*

@@ -154,7 +154,7 @@ static inline bool cell_is_there(const struct lanes *lanes)
 
 /*
  * Get hold of the next cell's first line while there is time: it was the peer's to read, and taking it back at the
- * next call would cost that one a trip between the cores.
+ * next call would cost that one a trip between the cores. (Not of all lines: the peer may be at reading them.)
  */
 static inline void cell_fetch(const struct lanes *lanes)
 {

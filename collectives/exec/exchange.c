@@ -7,10 +7,6 @@
 #include "collectives/exec/exec_internal.h"
 #include "collectives/plan/shape.h"
 
-/* From so many bytes on a message that the receiver can load from where it is stays there. Measured: below, waiting
- * for the receiver to be done costs more than the copy. */
-#define REFERENCE_BYTES 1024u
-
 /* What a cell carries of a loan. */
 struct offer {
     struct loan input, output;
@@ -35,11 +31,6 @@ static bool message_between(const struct weft_plan *plan, uint32_t from, uint32_
            plan_has_output(plan, to, block);
 }
 
-static rank_set rank_bit(uint32_t rank)
-{
-    return (rank_set)1 << rank;
-}
-
 bool exchange_runs(const struct engine *engine, const struct weft_plan *plan)
 {
     return engine->config.exchanges && plan->rank_count > 1 && !plan->programs &&
@@ -50,31 +41,27 @@ weft_status exchange_bind(struct engine *engine, const struct weft_plan *plan, s
 {
     uint32_t rank = engine->config.rank;
     bool meets = shape_of(plan->collective)->blocks == BLOCKS_NONE; /* there is nothing but the flags */
-    binding->combines = shape_of(plan->collective)->combines;
-    binding->peers = binding->receivers = binding->senders = 0;
-    for (uint32_t peer = 0; peer < plan->rank_count; peer++) {
-        struct peer *connected;
-        weft_status status = peer == rank ? WEFT_OK : peer_get(engine, peer, &connected);
+    *binding = (struct exchange_binding){.combines = shape_of(plan->collective)->combines, .own_place = PLAN_NONE};
+    for (uint32_t other = 0; other < plan->rank_count; other++) {
+        struct peer *peer = NULL; /* of this rank: none */
+        weft_status status = other == rank ? WEFT_OK : peer_get(engine, other, &peer);
         if (status != WEFT_OK) return status;
-        bool sends = message_between(plan, rank, peer), receives = message_between(plan, peer, rank);
-        binding->send_places[peer] = sends ? plan_input_place(plan, block_between(plan, rank, peer)) : PLAN_NONE;
-        binding->recv_places[peer] = receives ? plan_output_place(plan, block_between(plan, peer, rank)) : PLAN_NONE;
-        if (peer == rank) continue;
-        binding->peers |= rank_bit(peer);
-        if (sends || meets) binding->receivers |= rank_bit(peer);
-        if (receives || meets) binding->senders |= rank_bit(peer);
+        const bool sends = message_between(plan, rank, other), receives = message_between(plan, other, rank);
+        const uint32_t to_place = sends ? plan_input_place(plan, block_between(plan, rank, other)) : PLAN_NONE;
+        if (!peer) binding->own_place = to_place;
+        if (peer && (sends || meets)) binding->to[binding->to_count++] = (struct exchange_edge){peer, to_place};
+        if (receives)
+            binding->from[binding->from_count++] =
+                (struct exchange_edge){peer, plan_output_place(plan, block_between(plan, other, rank))};
+        if (!peer) continue;
+        binding->peers |= peer->bit;
+        if (sends || meets) binding->receivers |= peer->bit;
+        if (receives || meets) binding->senders |= peer->bit;
     }
     return WEFT_OK;
 }
 
 /* ---- Cells ---- */
-
-static bool is_small(const struct operation *operation)
-{
-    const struct operation_call *call = &operation->call;
-    return !call->blocks && call->op != WEFT_PREMUL_SUM && call->count <= EXCHANGE_BYTES &&
-           call->count * operation->element_bytes <= EXCHANGE_BYTES;
-}
 
 /* Whom the operation sends cells to. */
 static rank_set receivers_of(const struct operation *operation)
@@ -94,11 +81,10 @@ static void peers_wake(const struct engine *engine, rank_set peers)
 static bool cells_take(struct operation *operation, bool *moved)
 {
     struct engine *engine = operation->binding->engine;
-    struct exchange *exchange = &engine->exchange;
-    for (struct peer *peer = engine->first_peer; peer && exchange->awaited; peer = peer->next) {
-        if (!(exchange->awaited & peer->bit)) continue;
-        uint64_t reference;
-        weft_status status = cell_come(&peer->lanes, operation->call.check, &reference);
+    const rank_set receivers = receivers_of(operation);
+    for (struct peer *peer = engine->first_peer; peer && engine->exchange.awaited; peer = peer->next) {
+        if (!(engine->exchange.awaited & peer->bit)) continue;
+        weft_status status = peer_cell_take(peer, receivers, operation->call.check);
         if (status == WEFT_IN_PROGRESS && peer->state == PEER_FAILED) status = peer->failure;
         if (status == WEFT_IN_PROGRESS) {
             operation->stall = (struct operation_stall){0, 1, peer->rank, false};
@@ -106,19 +92,13 @@ static bool cells_take(struct operation *operation, bool *moved)
             operation_break_at(operation, 0, 1, peer->rank, status);
             return false;
         } else {
-            /* The peer is through with all that went before this operation. */
-            uint32_t sent_here = receivers_of(operation) & peer->bit ? 1 : 0;
-            lane_note_taken(&peer->lanes, peer->lanes.sent - sent_here);
-            if (reference) exchange->referring |= peer->bit;
-            exchange->awaited &= ~peer->bit;
             *moved = true;
         }
     }
-    return !exchange->awaited;
+    return !engine->exchange.awaited;
 }
 
-/* This rank is done with what the peers have sent, and lent. */
-static void say_taken(struct engine *engine, rank_set peers)
+void exchange_say_taken(struct engine *engine, rank_set peers)
 {
     if (!peers) return;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
@@ -167,123 +147,6 @@ static bool all_ready(struct operation *operation, rank_set receivers)
     return false;
 }
 
-/* ---- Small messages ---- */
-
-static size_t message_bytes(const struct operation *operation)
-{
-    return operation->call.count * operation->element_bytes;
-}
-
-static const uint8_t *input_at(const struct operation *operation, uint32_t place)
-{
-    return (const uint8_t *)operation->call.send + place * message_bytes(operation);
-}
-
-static uint8_t *output_at(const struct operation *operation, uint32_t place)
-{
-    return (uint8_t *)operation->call.recv + place * message_bytes(operation);
-}
-
-static uint8_t *payload_of(struct cell *cell, size_t bytes)
-{
-    return bytes <= sizeof cell->beside ? cell->beside : cell->payload;
-}
-
-/*
- * By reference, if the receiver can load it from where it is: half of the lines that go between the caches. The
- * kernel's copy is no way for so little; and a rank that gets nothing back shall not have to wait for the receiver.
- */
-static bool refer(const struct operation *operation, const struct peer *peer, const void *contents, struct cell *cell)
-{
-    struct loan loan;
-    size_t bytes = message_bytes(operation);
-    bool exchanges = operation->binding->exchange.senders & peer->bit;
-    if (bytes < REFERENCE_BYTES || operation->call.overwrites || !exchanges) return false;
-    if (!connection_lend(peer->connection, contents, bytes, &loan) || loan.share == 0) return false;
-    memcpy(cell->beside, &loan, sizeof loan);
-    return true;
-}
-
-static void contents_send(const struct operation *operation)
-{
-    struct engine *engine = operation->binding->engine;
-    const struct exchange_binding *binding = &operation->binding->exchange;
-    size_t bytes = message_bytes(operation);
-    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
-        if (!(binding->receivers & peer->bit)) continue;
-        uint32_t place = binding->send_places[peer->rank];
-        struct cell *cell = cell_next(&peer->lanes);
-        uint64_t flags = 0;
-        if (place == PLAN_NONE || bytes == 0) {
-            /* nothing but the flag */
-        } else if (refer(operation, peer, input_at(operation, place), cell)) {
-            flags = CELL_BY_REFERENCE;
-            engine->exchange.borrowing |= peer->bit;
-        } else {
-            memcpy(payload_of(cell, bytes), input_at(operation, place), bytes);
-        }
-        cell_send(&peer->lanes, flags, operation->call.check);
-    }
-    peers_wake(engine, binding->receivers);
-}
-
-/* What a peer has said where to find: there, or copied, or NULL; then *status says why. */
-static const void *referred(const struct operation *operation, const struct peer *peer, weft_status *status)
-{
-    struct loan loan;
-    memcpy(&loan, cell_last(&peer->lanes)->beside, sizeof loan);
-    const void *contents = connection_borrow(peer->connection, &loan, message_bytes(operation));
-    if (contents) return contents;
-    uint8_t *bounce = loan_bounce(peer->engine);
-    *status = WEFT_OUT_OF_MEMORY;
-    if (!bounce) return NULL;
-    bounce += (size_t)peer->rank * EXCHANGE_BYTES;
-    *status = connection_read(peer->connection, &loan, 0, bounce, message_bytes(operation));
-    return *status == WEFT_OK ? bounce : NULL;
-}
-
-/* What rank @p from sent here, or this rank has for itself. */
-static const void *received_from(struct operation *operation, uint32_t from)
-{
-    const struct engine *engine = operation->binding->engine;
-    if (from == engine->config.rank) return input_at(operation, operation->binding->exchange.send_places[from]);
-    const struct peer *peer = engine->peers[from];
-    if (!(engine->exchange.referring & rank_bit(from)))
-        return payload_of(cell_last(&peer->lanes), message_bytes(operation));
-    weft_status status;
-    const void *contents = referred(operation, peer, &status);
-    if (!contents) operation_break_at(operation, 0, 1, from, status);
-    return contents;
-}
-
-/* The result, of what has come from everybody. False: some of it could not be got. */
-static bool contents_take(struct operation *operation)
-{
-    const struct exchange_binding *binding = &operation->binding->exchange;
-    uint32_t rank_count = operation->binding->engine->config.rank_count, source_count = 0;
-    const void *sources[EXCHANGE_RANKS];
-    void *destination = NULL;
-    for (uint32_t from = 0; from < rank_count; from++) {
-        if (binding->recv_places[from] == PLAN_NONE) continue;
-        const void *source = received_from(operation, from);
-        if (!source) return false;
-        sources[source_count++] = source;
-        destination = output_at(operation, binding->recv_places[from]);
-        if (!binding->combines && destination != source) memcpy(destination, source, message_bytes(operation));
-    }
-    if (!binding->combines || source_count == 0) return true;
-    const struct reduce_call call = {
-        .sources = sources,
-        .source_count = source_count,
-        .destinations = &destination,
-        .destination_count = 1,
-        .count = operation->call.count,
-        .divisor = operation->call.divisor,
-    };
-    operation->combine(&call);
-    return true;
-}
-
 /* ---- Larger ones ---- */
 
 static void offers_send(struct operation *operation)
@@ -327,27 +190,30 @@ static bool offers_take(struct operation *operation)
 
 /* ---- The course of an operation ---- */
 
-static void exchange_end(struct operation *operation)
+static void turn_end(struct engine *engine)
 {
-    struct exchange *exchange = &operation->binding->engine->exchange;
-    exchange->current = NULL;
-    exchange->serving++;
+    engine->exchange.current = NULL;
+    engine->exchange.serving++;
 }
 
-static void exchange_finish(struct operation *operation)
+void exchange_finish(struct engine *engine)
 {
-    const struct engine *engine = operation->binding->engine;
-    exchange_end(operation);
-    operation->status = WEFT_OK;
+    turn_end(engine);
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) cell_fetch(&peer->lanes);
 }
 
 /* Its turn has come, and the steps of the plan are to be run. All ranks decide so for the same operations. */
 static void steps_instead(struct operation *operation)
 {
-    exchange_end(operation);
+    turn_end(operation->binding->engine);
     operation->phase = PHASE_STEPS;
     operation_begin_steps(operation);
+}
+
+static struct small small_of(struct operation *operation)
+{
+    return (struct small){operation->binding, &operation->call, operation->combine,
+                          operation->call.count * operation->element_bytes};
 }
 
 static bool exchange_begin(struct operation *operation)
@@ -356,7 +222,7 @@ static bool exchange_begin(struct operation *operation)
     const struct exchange_binding *binding = &operation->binding->exchange;
     if (exchange->left || exchange->serving != operation->ticket) return false;
     exchange->current = operation;
-    const bool small = operation->is_small = is_small(operation);
+    const bool small = operation->is_small = small_is(&operation->call, operation->element_bytes);
     if (!small && !loan_serves(operation)) {
         steps_instead(operation);
         return true;
@@ -365,8 +231,9 @@ static bool exchange_begin(struct operation *operation)
     operation->phase = small ? PHASE_EXCHANGING : PHASE_OFFERING;
     exchange->awaited = small ? binding->senders : binding->peers;
     exchange->referring = exchange->borrowing = 0;
+    const struct small contents = small_of(operation);
     if (small)
-        contents_send(operation);
+        small_send(&contents);
     else
         offers_send(operation);
     return true;
@@ -375,11 +242,14 @@ static bool exchange_begin(struct operation *operation)
 /* All that this rank needs has come. */
 static void contents_end(struct operation *operation)
 {
-    struct engine *engine = operation->binding->engine;
-    const struct exchange_binding *binding = &operation->binding->exchange;
-    if (operation->call.count > 0 && !contents_take(operation)) return;
-    /* Whoever gets nothing from here hears in no other way that there is room again. */
-    say_taken(engine, engine->exchange.referring | (binding->senders & ~binding->receivers));
+    const struct small small = small_of(operation);
+    uint32_t peer = PLAN_NONE;
+    weft_status status = small_take(&small, &peer);
+    if (status != WEFT_OK) {
+        operation_break_at(operation, 0, 1, peer, status);
+        return;
+    }
+    exchange_say_taken(operation->binding->engine, small_freed(&small));
     operation->phase = PHASE_RETURNING;
 }
 
@@ -404,7 +274,7 @@ static void loan_go_on(struct operation *operation)
         return;
     }
     operation->phase = PHASE_RETURNING;
-    say_taken(operation->binding->engine, operation->binding->exchange.peers);
+    exchange_say_taken(operation->binding->engine, operation->binding->exchange.peers);
 }
 
 void exchange_advance(struct operation *operation, bool *moved)
@@ -420,7 +290,8 @@ void exchange_advance(struct operation *operation, bool *moved)
         *moved = true;
     }
     if (operation->phase == PHASE_RETURNING && operation->status == WEFT_IN_PROGRESS && loans_returned(operation)) {
-        exchange_finish(operation);
+        exchange_finish(operation->binding->engine);
+        operation->status = WEFT_OK;
         *moved = true;
     }
 }

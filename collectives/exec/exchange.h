@@ -17,19 +17,29 @@
 
 #include "collectives/exec/cell.h"
 #include "collectives/exec/exec.h"
+#include "collectives/reduce/reduce.h"
 
 struct operation;
+struct peer;
 
 /* Some of the ranks: bit r is rank r. */
 typedef uint32_t rank_set;
 _Static_assert(EXCHANGE_RANKS <= 32, "a set has a bit for each rank");
 
-/* What one rank does in exchanges of one plan: places count blocks of a buffer, PLAN_NONE is nothing. */
+/* A message of a direct plan. */
+struct exchange_edge {
+    struct peer *peer; /* NULL: this rank itself */
+    uint32_t place;    /* of the block in this rank's input (to) or output (from); PLAN_NONE: there is but a flag */
+};
+
+/* What one rank does in exchanges of one plan. */
 struct exchange_binding {
-    bool combines;                        /* what is received, into one block; else each goes to a place of its own */
-    uint32_t send_places[EXCHANGE_RANKS]; /* by peer: in the input; one's own as well */
-    uint32_t recv_places[EXCHANGE_RANKS]; /* by sender: in the output */
-    rank_set peers, receivers, senders;   /* all, those that get something of this rank, those that it gets some of */
+    bool combines;                      /* what is received, into one block; else each goes to a place of its own */
+    rank_set peers, receivers, senders; /* all, those that get something of this rank, those that it gets some of */
+    uint32_t to_count, from_count;
+    uint32_t own_place;                        /* of what this rank has for itself, in its input */
+    struct exchange_edge to[EXCHANGE_RANKS];   /* its receivers */
+    struct exchange_edge from[EXCHANGE_RANKS]; /* whom it gets contents from, itself too, in the order of ranks */
 };
 
 /* A rank's buffers, as this rank gets at them. */
@@ -67,6 +77,32 @@ weft_status exchange_bind(struct engine *engine, const struct weft_plan *plan, s
 void exchange_advance(struct operation *operation, bool *moved);
 /* As operation_abandon(). */
 weft_status exchange_abandon(struct operation *operation);
+
+/* May an exchange begin at once? */
+static inline bool exchange_is_free(const struct exchange *exchange)
+{
+    return !exchange->left && exchange->serving == exchange->tickets;
+}
+/* This rank is done with what the peers have sent, and lent. */
+void exchange_say_taken(struct engine *engine, rank_set peers);
+/* The exchange whose turn it is is over. */
+void exchange_finish(struct engine *engine);
+
+/* small.c */
+/* What an operation and a call without one have in common. */
+struct small {
+    struct binding *binding;
+    const struct operation_call *call;
+    reduce_function combine;
+    size_t bytes; /* of a message */
+};
+bool small_is(const struct operation_call *call, size_t element_bytes);
+/* Send everybody what this rank has for them; there is room. */
+void small_send(const struct small *small);
+/* Make the result of what has come from everybody. With other statuses than WEFT_OK, *peer's could not be got. */
+weft_status small_take(const struct small *small, uint32_t *peer);
+/* Who is to hear that this rank is done with what came: nothing else tells those who get nothing from here. */
+rank_set small_freed(const struct small *small);
 
 /* loan.c */
 /* Room for EXCHANGE_BYTES of every rank, for what cannot be loaded from where it is; NULL: no memory. */

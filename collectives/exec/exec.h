@@ -97,6 +97,18 @@ struct operation_call {
 weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
                             struct operation **operation);
 
+/* How often to look at what is waited for; of these the last after a pause each. */
+struct patience {
+    uint32_t looks, paused_looks;
+};
+/*
+ * A call without an operation, where that is possible: small messages that go by exchange.h, to peers that are ready
+ * for it, with no other exchange under way. WEFT_OK: it is complete. WEFT_IN_PROGRESS: *operation is begun, to be gone
+ * on with. WEFT_UNSUPPORTED: it needs an operation from the start; nothing was done.
+ */
+weft_status small_run(struct binding *binding, const struct operation_call *call, struct patience patience,
+                      struct operation **operation);
+
 /*
  * Do what can be done. *moved is set to true, and otherwise left alone, if anything was. WEFT_IN_PROGRESS, WEFT_OK;
  * WEFT_MISMATCH: a message of another operation has come where this one's was expected, and nothing of it was read;

@@ -80,6 +80,20 @@ static inline bool peer_unfinished(const struct peer *peer)
 }
 void peer_destroy(struct peer *peer);
 
+/* Take the cell that is awaited of the peer, in an exchange with these receivers: as cell_come(). */
+static inline weft_status peer_cell_take(struct peer *peer, rank_set receivers, uint32_t check)
+{
+    struct exchange *exchange = &peer->engine->exchange;
+    uint64_t reference;
+    weft_status status = cell_come(&peer->lanes, check, &reference);
+    if (status != WEFT_OK) return status;
+    /* The peer is through with all that went before this operation. */
+    lane_note_taken(&peer->lanes, peer->lanes.sent - (receivers & peer->bit ? 1 : 0));
+    if (reference) exchange->referring |= peer->bit;
+    exchange->awaited &= ~peer->bit;
+    return WEFT_OK;
+}
+
 /* The slots in a region that one rank grants another; what else is in it comes after them. */
 static inline size_t slots_bytes(const struct engine_config *config)
 {
@@ -158,6 +172,10 @@ struct operation {
     struct operation *next; /* while idle */
 };
 
+/* Calls of one kind follow each other: look their type and operator up once. False: there is no such combination. */
+bool binding_combine_find(struct binding *binding, weft_dtype dtype, weft_op op);
+/* An idle operation goes on with a call whose cells were sent without one. There is an idle one. */
+struct operation *operation_resume(struct binding *binding, const struct operation_call *call);
 /* Run the steps of the plan, after all operations for which this was called before. */
 void operation_begin_steps(struct operation *operation);
 /* The operation cannot go on, because of what came or does not come from @p peer, a rank. */

@@ -106,8 +106,7 @@ void operation_begin_steps(struct operation *operation)
     for (uint32_t i = 0; i < binding->use_count; i++) operation->tickets[i] = binding->uses[i].stream->tickets++;
 }
 
-/* Calls of one kind follow each other: look their type and operator up once. False: there is no such combination. */
-static bool combine_find(struct binding *binding, weft_dtype dtype, weft_op op)
+bool binding_combine_find(struct binding *binding, weft_dtype dtype, weft_op op)
 {
     if (binding->combine && binding->dtype == dtype && binding->op == op) return true;
     binding->combine = binding->plan->canonical ? reduce_lookup_canonical(dtype, op) : reduce_lookup(dtype, op);
@@ -117,28 +116,47 @@ static bool combine_find(struct binding *binding, weft_dtype dtype, weft_op op)
     return binding->combine;
 }
 
+static bool slice_fits(const struct engine *engine, uint32_t bytes)
+{
+    return bytes > 0 && bytes % 64 == 0 && bytes <= engine->config.slot_bytes;
+}
+
+static void operation_init(struct operation *operation, struct binding *binding, const struct operation_call *call)
+{
+    operation->binding = binding;
+    operation->call = *call;
+    operation->combine = binding->combine;
+    operation->element_bytes = binding->element_bytes;
+    operation->status = WEFT_IN_PROGRESS;
+    operation->stall = nowhere;
+    operation->phase = binding->is_exchange ? PHASE_QUEUED : PHASE_STEPS;
+    if (binding->is_exchange) operation->ticket = binding->engine->exchange.tickets++;
+}
+
 weft_status operation_start(struct engine *engine, struct binding *binding, const struct operation_call *call,
                             struct operation **operation)
 {
-    if (!combine_find(binding, call->dtype, call->op) || call->slice_bytes == 0 || call->slice_bytes % 64 != 0 ||
-        call->slice_bytes > engine->config.slot_bytes)
+    if (!binding_combine_find(binding, call->dtype, call->op) || !slice_fits(engine, call->slice_bytes))
         return WEFT_INVALID_ARGUMENT;
     struct operation *started = operation_take(binding);
     if (!started) return WEFT_OUT_OF_MEMORY;
 
-    started->binding = binding;
-    started->call = *call;
-    started->combine = binding->combine;
-    started->element_bytes = binding->element_bytes;
-    started->status = WEFT_IN_PROGRESS;
-    started->stall = nowhere;
-    started->phase = binding->is_exchange ? PHASE_QUEUED : PHASE_STEPS;
-    if (binding->is_exchange)
-        started->ticket = engine->exchange.tickets++;
-    else
-        operation_begin_steps(started);
+    operation_init(started, binding, call);
+    if (!binding->is_exchange) operation_begin_steps(started);
     *operation = started;
     return WEFT_OK;
+}
+
+struct operation *operation_resume(struct binding *binding, const struct operation_call *call)
+{
+    struct engine *engine = binding->engine;
+    struct operation *operation = engine->idle_operations;
+    engine->idle_operations = operation->next;
+    operation_init(operation, binding, call);
+    operation->phase = PHASE_EXCHANGING;
+    operation->is_small = true;
+    engine->exchange.current = operation;
+    return operation;
 }
 
 /* Of all tracks that wait the first counts. */

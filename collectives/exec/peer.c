@@ -34,6 +34,7 @@ static weft_status peer_create(struct engine *engine, uint32_t rank, struct peer
     if (!made) return WEFT_OUT_OF_MEMORY;
     made->engine = engine;
     made->rank = rank;
+    if (config->exchanges) made->bit = (rank_set)1 << rank;
     made->incoming = calloc(config->channel_limit, sizeof *made->incoming);
     made->outgoing = calloc(config->channel_limit, sizeof *made->outgoing);
     made->refused = calloc(refused_capacity(config), sizeof *made->refused);
@@ -95,7 +96,6 @@ bool peer_connect_advance(struct peer *peer, uint64_t now_ns)
     if (status == WEFT_OK) {
         peer->state = PEER_CONNECTED;
         if (peer->engine->config.exchanges) {
-            peer->bit = (rank_set)1 << peer->rank;
             size_t offset = slots_bytes(&peer->engine->config);
             peer->lanes.to = (struct lane *)(void *)(peer->mapped + offset);
             peer->lanes.from = (struct lane *)(void *)(peer->connection->granted + offset);

@@ -25,6 +25,7 @@ static void rank_open(struct scene_rank *rank, uint32_t number, const struct sce
                                          .clock_ns = setting->clocks[number]};
     assert_int_equal(engine_create(&config, &rank->engine), WEFT_OK);
     assert_int_equal(binding_create(rank->engine, scene->plan, 0, &rank->binding), WEFT_OK);
+    rank->check = 77;
     for (int64_t k = 0; k < SCENE_COUNT; k++) rank->send[k] = k * (number + 1);
 }
 
@@ -58,20 +59,39 @@ void scene_close(struct scene *scene)
     free(scene);
 }
 
+static struct operation_call call_of(const struct scene *scene, uint32_t rank, uint64_t count)
+{
+    return (struct operation_call){.send = scene->ranks[rank].send,
+                                   .recv = (void *)scene->ranks[rank].recv,
+                                   .count = count,
+                                   .dtype = WEFT_INT64,
+                                   .op = WEFT_SUM,
+                                   .divisor = 1,
+                                   .slice_bytes = SLOT_BYTES,
+                                   .check = scene->ranks[rank].check,
+                                   .steps_when_near = scene->steps_when_near};
+}
+
+static void operation_forget(struct scene_rank *rank)
+{
+    if (rank->operation) operation_free(rank->operation);
+    rank->operation = NULL;
+}
+
 void scene_post(struct scene *scene, uint32_t rank, uint64_t count)
 {
     struct scene_rank *self = &scene->ranks[rank];
-    const struct operation_call call = {.send = self->send,
-                                        .recv = self->recv,
-                                        .count = count,
-                                        .dtype = WEFT_INT64,
-                                        .op = WEFT_SUM,
-                                        .divisor = 1,
-                                        .slice_bytes = SLOT_BYTES,
-                                        .check = 77,
-                                        .steps_when_near = scene->steps_when_near};
-    if (self->operation) operation_free(self->operation);
+    const struct operation_call call = call_of(scene, rank, count);
+    operation_forget(self);
     assert_int_equal(operation_start(self->engine, self->binding, &call, &self->operation), WEFT_OK);
+}
+
+weft_status scene_call(struct scene *scene, uint32_t rank, uint64_t count)
+{
+    struct scene_rank *self = &scene->ranks[rank];
+    const struct operation_call call = call_of(scene, rank, count);
+    if (self->operation && self->operation->status != WEFT_IN_PROGRESS) operation_forget(self);
+    return small_run(self->binding, &call, (struct patience){.looks = 3, .paused_looks = 1}, &self->operation);
 }
 
 weft_status scene_advance(struct scene *scene, uint32_t rank)

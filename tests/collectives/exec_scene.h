@@ -15,7 +15,8 @@ struct scene {
         struct endpoint *endpoint;
         struct engine *engine;
         struct binding *binding;
-        struct operation *operation; /* the last one that was posted */
+        struct operation *operation; /* the last one that was begun, or NULL */
+        uint32_t check;              /* of the operations to come */
         int64_t send[SCENE_COUNT], recv[SCENE_COUNT];
     } ranks[SCENE_RANKS];
 };
@@ -33,5 +34,7 @@ struct scene *scene_open(const struct scene_setting *setting, void *network);
 void scene_close(struct scene *scene);
 /* Begin an operation that sums @p count elements, or moves them. One that went before has to be complete. */
 void scene_post(struct scene *scene, uint32_t rank, uint64_t count);
+/* Do the same without an operation, which in progress there is then. */
+weft_status scene_call(struct scene *scene, uint32_t rank, uint64_t count);
 weft_status scene_advance(struct scene *scene, uint32_t rank);
 #endif

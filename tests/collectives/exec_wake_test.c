@@ -10,41 +10,9 @@
 
 #include <cmocka.h>
 
-#include "tests/collectives/exec_scene.h"
-#include "tests/transport/pairs.h"
-#include "transport/shm/shm.h"
+#include "tests/collectives/exec_scene_shm.h"
 
 enum { SMALL = 8, LARGE = 64 << 10 };
-
-static struct endpoint *endpoint_open(void *network, uint32_t rank)
-{
-    const struct shm_config shm = {.rank = rank, .rank_count = SCENE_RANKS};
-    struct endpoint *endpoint = NULL;
-    assert_int_equal(shm_endpoint_create(&shm, pairs_rendezvous(network, rank), &endpoint, NULL), WEFT_OK);
-    return endpoint;
-}
-
-static uint64_t network_step(void *network)
-{
-    (void)network;
-    return 0; /* this one goes by itself */
-}
-
-static struct scene *scene_create(weft_collective collective)
-{
-    static struct pairs pairs;
-    const struct scene_setting setting = {
-        .collective = collective, .endpoint_open = endpoint_open, .network_step = network_step};
-    pairs_init(&pairs);
-    return scene_open(&setting, &pairs);
-}
-
-static void scene_destroy(struct scene *scene)
-{
-    struct pairs *pairs = scene->network;
-    scene_close(scene);
-    pairs_close(pairs);
-}
 
 /* Fall asleep as comm/wait.c does. The descriptor: nothing has made it readable. */
 static int sleep_begin(struct scene *scene, uint32_t rank)
@@ -65,7 +33,7 @@ static void assert_woken(struct scene *scene, uint32_t rank, int fd)
 static void a_cell_wakes_its_receiver(void **state)
 {
     (void)state;
-    struct scene *scene = scene_create(WEFT_BROADCAST);
+    struct scene *scene = shm_scene_open(WEFT_BROADCAST);
     scene_post(scene, 1, SMALL);
     assert_int_equal(scene_advance(scene, 1), WEFT_IN_PROGRESS);
     int fd = sleep_begin(scene, 1);
@@ -74,14 +42,14 @@ static void a_cell_wakes_its_receiver(void **state)
     assert_woken(scene, 1, fd);
     assert_int_equal(scene_advance(scene, 1), WEFT_OK);
     assert_memory_equal(scene->ranks[1].recv, scene->ranks[0].send, SMALL * sizeof(int64_t));
-    scene_destroy(scene);
+    shm_scene_close(scene);
 }
 
 /* Who only sends has no cell to wait for: what its receivers say they are done with has to wake it. */
 static void room_wakes_a_root(void **state)
 {
     (void)state;
-    struct scene *scene = scene_create(WEFT_BROADCAST);
+    struct scene *scene = shm_scene_open(WEFT_BROADCAST);
     for (uint32_t i = 0; i < LANE_CELLS; i++) {
         scene_post(scene, 0, SMALL);
         assert_int_equal(scene_advance(scene, 0), WEFT_OK);
@@ -93,13 +61,13 @@ static void room_wakes_a_root(void **state)
     assert_int_equal(scene_advance(scene, 1), WEFT_OK);
     assert_woken(scene, 0, fd);
     assert_int_equal(scene_advance(scene, 0), WEFT_OK);
-    scene_destroy(scene);
+    shm_scene_close(scene);
 }
 
 static void returned_loans_wake_their_lender(void **state)
 {
     (void)state;
-    struct scene *scene = scene_create(WEFT_ALL_REDUCE);
+    struct scene *scene = shm_scene_open(WEFT_ALL_REDUCE);
     for (uint32_t rank = 0; rank < SCENE_RANKS; rank++) scene_post(scene, rank, LARGE);
     assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
     assert_int_equal(scene_advance(scene, 1), WEFT_IN_PROGRESS); /* has done its half */
@@ -113,7 +81,7 @@ static void returned_loans_wake_their_lender(void **state)
     assert_int_equal(scene_advance(scene, 1), WEFT_OK);
     assert_woken(scene, 0, fd);
     assert_int_equal(scene_advance(scene, 0), WEFT_OK);
-    scene_destroy(scene);
+    shm_scene_close(scene);
 }
 
 int main(void)
