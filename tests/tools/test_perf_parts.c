@@ -296,6 +296,22 @@ static void tuning_takes_what_loses_least_in_every_state_of_the_machine(void **s
     assert_int_equal(tune_best(rows, 5, false)->algorithm, direct);
 }
 
+static void what_is_the_same_in_one_state_may_win_in_the_other(void **state)
+{
+    (void)state;
+    const weft_algorithm automatic = WEFT_ALGORITHM_AUTO, direct = WEFT_ALGORITHM_DIRECT;
+    struct tune_row rows[] = {
+        {.pass = 0, .algorithm = automatic, .chosen = direct, .time_us = 100, .ping_us = 0.04},
+        {.pass = 0, .algorithm = direct, .time_us = 100, .ping_us = 0.04},
+        {.pass = 0, .algorithm = direct, .time_us = 70, .ping_us = 0.04, .channels = 2},
+        {.pass = 1, .algorithm = direct, .time_us = 100, .ping_us = 0.2},
+        {.pass = 1, .algorithm = direct, .time_us = 97, .ping_us = 0.2, .channels = 2},
+        {.pass = 2, .algorithm = direct, .time_us = 99, .ping_us = 0.2},
+        {.pass = 2, .algorithm = direct, .time_us = 100, .ping_us = 0.2, .channels = 2},
+    };
+    assert_int_equal(tune_best(rows, 7, true)->channels, 2);
+}
+
 static void tuning_keeps_what_follows_the_state_of_the_machine_where_it_saw_one(void **state)
 {
     (void)state;
@@ -360,6 +376,7 @@ int main(void)
         cmocka_unit_test(tuning_keeps_the_automatic_choice_unless_another_is_surely_faster),
         cmocka_unit_test(one_spoiled_pass_of_three_changes_no_tuning),
         cmocka_unit_test(tuning_takes_what_loses_least_in_every_state_of_the_machine),
+        cmocka_unit_test(what_is_the_same_in_one_state_may_win_in_the_other),
         cmocka_unit_test(tuning_keeps_what_follows_the_state_of_the_machine_where_it_saw_one),
         cmocka_unit_test(statistics_are_median_and_nearest_rank),
         cmocka_unit_test(bus_bandwidth_is_what_nccl_tests_call_it),

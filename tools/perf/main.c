@@ -260,7 +260,7 @@ static int rank_run(weft_comm *comm, struct perf_options *options, FILE *json)
                     rank_count);
         return 2;
     }
-    weft_status status = measurement_begin(&measurement, comm, options);
+    weft_status status = measurement_begin(&measurement, comm, options, NULL);
     if (status) {
         char size[24];
         fprintf(stderr, "weft-perf: rank %" PRIu32 ": %s: no memory for two buffers of %s\n", rank,

@@ -43,7 +43,20 @@ static void buffer_free(const struct measurement *measurement, uint8_t *buffer)
         munmap(buffer, measurement->options->end_bytes + 1);
 }
 
-weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, const struct perf_options *options)
+static weft_status buffers_find(struct measurement *measurement, const struct measurement *lender)
+{
+    measurement->borrows = lender && measurement->options->buffers == PERF_BUFFERS_PLAIN;
+    if (measurement->borrows) {
+        measurement->send = lender->send;
+        measurement->recv = lender->recv;
+        return WEFT_OK;
+    }
+    weft_status status = buffer_new(measurement, &measurement->send);
+    return status ? status : buffer_new(measurement, &measurement->recv);
+}
+
+weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, const struct perf_options *options,
+                              const struct measurement *lender)
 {
     *measurement = (struct measurement){
         .comm = comm, .options = options, .rank = weft_comm_rank(comm), .rank_count = weft_comm_rank_count(comm)};
@@ -55,8 +68,7 @@ weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, 
     site->block_counts = calloc(2 * (size_t)site->rank_count, sizeof *site->block_counts);
     site->block_offsets = site->block_counts ? site->block_counts + site->rank_count : NULL;
     weft_status status = measurement->times_us && site->block_counts ? WEFT_OK : WEFT_OUT_OF_MEMORY;
-    if (!status) status = buffer_new(measurement, &measurement->send);
-    if (!status) status = buffer_new(measurement, &measurement->recv);
+    if (!status) status = buffers_find(measurement, lender);
     if (!status) status = pattern_create(&measurement->pattern, options, measurement->rank, measurement->rank_count);
     if (status) measurement_end(measurement);
     return status;
@@ -65,8 +77,10 @@ weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, 
 void measurement_end(struct measurement *measurement)
 {
     pattern_destroy(&measurement->pattern);
-    buffer_free(measurement, measurement->recv);
-    buffer_free(measurement, measurement->send);
+    if (!measurement->borrows) {
+        buffer_free(measurement, measurement->recv);
+        buffer_free(measurement, measurement->send);
+    }
     free(measurement->site.block_counts);
     free(measurement->times_us);
 }

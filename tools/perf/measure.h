@@ -13,12 +13,17 @@ struct measurement {
     struct pattern pattern;
     struct call_site site; /* of the row that is being measured */
     uint8_t *send, *recv;  /* room for the largest size each */
+    bool borrows;          /* them, from another measurement */
     double *times_us;      /* one per iteration */
     uint32_t rank, rank_count;
 };
 
-/* Buffers of @p options->end_bytes. WEFT_OUT_OF_MEMORY; registered ones: what weft_mem_alloc() says. */
-weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, const struct perf_options *options);
+/*
+ * Buffers of @p options->end_bytes, unless they are plain and @p lender, which may be NULL and else lasts longer, has
+ * them. WEFT_OUT_OF_MEMORY; registered ones: what weft_mem_alloc() says.
+ */
+weft_status measurement_begin(struct measurement *measurement, weft_comm *comm, const struct perf_options *options,
+                              const struct measurement *lender);
 void measurement_end(struct measurement *measurement);
 
 /* Collective over the communicator; every rank gets the same row. The status is that of the first call that failed. */

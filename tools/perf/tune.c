@@ -84,15 +84,16 @@ static const struct tune_row *time_of_pass(const struct rows *rows, const struct
 }
 
 /*
- * Wherever @p one is faster than @p other, is it so in every pass? Of twenty candidates that are all the same, the best
- * median is some percent below the others', but hardly ever the same one's each time.
+ * In states where @p one is surely faster than @p other, is it so in every pass? Of twenty candidates that are all the
+ * same, the best median is some percent below the others', but hardly ever the same one's each time.
  */
 static bool is_steadily_faster(const struct rows *rows, const struct tune_row *one, const struct tune_row *other)
 {
     for (uint32_t i = 0; i < rows->count; i++) {
         const struct tune_row *here = &rows->at[i];
         const int state = state_of(rows, here);
-        if (!same_candidate(here, one) || time_in(rows, one, state) >= time_in(rows, other, state)) continue;
+        if (!same_candidate(here, one) || time_in(rows, one, state) >= sure_enough * time_in(rows, other, state))
+            continue;
         const struct tune_row *there = time_of_pass(rows, other, here->pass);
         if (there && there->time_us <= here->time_us) return false;
     }
@@ -311,7 +312,7 @@ static void tuner_end(struct tuner *tuner)
     }
 }
 
-/* A communicator and buffers for each variant that is to be measured. */
+/* A communicator for each variant that is to be measured; on the same buffers, so that none finds them colder. */
 static weft_status tuner_begin(struct tuner *tuner)
 {
     const struct perf_options *options = &tuner->options;
@@ -322,7 +323,7 @@ static weft_status tuner_begin(struct tuner *tuner)
         weft_comm *comm = NULL;
         status =
             i == 0 ? weft_comm_create_from_env(&comm) : comm_like(tuner->measurements[0].comm, &variants[i], &comm);
-        if (!status) status = measurement_begin(measurement, comm, options);
+        if (!status) status = measurement_begin(measurement, comm, options, i > 0 ? &tuner->measurements[0] : NULL);
         if (status) {
             weft_comm_destroy(comm);
             break;
