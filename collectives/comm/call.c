@@ -12,14 +12,17 @@
  * For every call, so a word at a time: multiply by the golden ratio and fold (Knuth, vol. 3, 6.4), twice, so that each
  * bit of a field reaches all of the result.
  */
+static inline uint64_t field_fold(uint64_t hash, uint64_t field)
+{
+    hash = (hash ^ field) * UINT64_C(0x9e3779b97f4a7c15);
+    hash = (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
 static uint64_t fields_hash(const uint64_t *fields, size_t count)
 {
     uint64_t hash = 0;
-    for (size_t i = 0; i < count; i++) {
-        hash = (hash ^ fields[i]) * UINT64_C(0x9e3779b97f4a7c15);
-        hash = (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 29;
-    }
+    for (size_t i = 0; i < count; i++) hash = field_fold(hash, fields[i]);
     return hash ^ hash >> 32;
 }
 
@@ -195,20 +198,16 @@ static weft_status call_settle(struct weft_comm *comm, const struct collective_c
  * What the ranks have to agree on. A message between two is no part of the sequence that all ranks count; what both
  * ends agree on is then number, size and type, and the signature is for people: its root is the other rank.
  */
-static weft_status call_sign(struct weft_comm *comm, const struct collective_call *call, const struct call_memo *memo,
-                             struct signature *signature, uint32_t *check)
+static weft_status call_sign(struct weft_comm *comm, const struct collective_call *call, struct call_memo *memo)
 {
+    struct signature *signature = &memo->signature;
     bool pair = call->collective == WEFT_SEND_RECV;
     uint64_t sequence = 0;
     weft_status status = pair ? pair_sequence(comm, call, &sequence) : WEFT_OK;
     if (status != WEFT_OK) return status;
-    *signature = memo->signature;
-    if (pair)
-        signature->root = call->receives ? call->root : call->peer;
-    else
-        signature->sequence = sequence = ++comm->sequence;
+    if (!pair) signature->sequence = sequence = ++comm->sequence;
     if (memo->is_rooted) atomic_store_explicit(&comm->rooted_sequence, sequence, memory_order_relaxed);
-    *check = (uint32_t)fields_hash((const uint64_t[]){memo->hash, sequence}, 2);
+    memo->operation.check = (uint32_t)field_fold(memo->hash, sequence);
     return WEFT_OK;
 }
 
@@ -241,7 +240,7 @@ static struct weft_request *request_make(struct weft_comm *comm, const struct co
 
 static weft_status options_check(const struct collective_call *call, const weft_call *options)
 {
-    if (weft_dtype_size(call->dtype) == 0) return WEFT_INVALID_ARGUMENT;
+    if ((unsigned)call->dtype >= WEFT_DTYPE_COUNT) return WEFT_INVALID_ARGUMENT;
     if (options->size != sizeof *options || (unsigned)options->algorithm >= WEFT_ALGORITHM_COUNT)
         return WEFT_INVALID_ARGUMENT;
     if (call->op == WEFT_PREMUL_SUM && !scale_fits(call->dtype, options->scale)) return WEFT_INVALID_ARGUMENT;
@@ -271,15 +270,15 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
     struct call_memo *memo;
     status = call_settle(comm, call, options, &memo);
     if (status != WEFT_OK) return status;
-    struct signature signature;
     if (!request_reserve(comm)) return WEFT_OUT_OF_MEMORY; /* before a number is taken, which the others count too */
-    status = call_sign(comm, call, memo, &signature, &memo->operation.check);
+    status = call_sign(comm, call, memo);
     if (status != WEFT_OK) return status;
     struct operation *begun = NULL;
-    if (!out && memo->is_quick && quick_is_free(comm) && quick_run(comm, memo, &signature, &begun)) return WEFT_OK;
+    if (!out && memo->is_quick && quick_is_free(comm) && quick_run(comm, memo, &begun)) return WEFT_OK;
     uint64_t deadline_ns = options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
     struct weft_request *request = request_make(comm, call, memo, deadline_ns);
-    request->signature = signature;
+    request->signature = memo->signature;
+    if (call->collective == WEFT_SEND_RECV) request->signature.root = call->receives ? call->root : call->peer;
     request->operation = begun;
     if (comm->grouping) {
         group_add(comm, request);

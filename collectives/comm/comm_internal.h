@@ -38,8 +38,8 @@ struct call_memo {
     weft_algorithm wanted; /* by the call */
     bool canonical;        /* by the call, or for all of them */
     uint32_t peer;
-    struct signature signature; /* sequence: 0 */
-    uint64_t hash;              /* of the signature */
+    struct signature signature; /* sequence: of the last such call, 0 for a message between two ranks */
+    uint64_t hash;              /* of the rest of it */
     struct select_choice choice;
     struct binding *binding; /* quick.c's: NULL until it is needed */
     bool is_rooted;
@@ -220,8 +220,7 @@ static inline bool quick_is_free(const struct weft_comm *comm)
     return !comm->active_first && !comm->grouping;
 }
 /* Run the memo's operation to its end. False: it came to none; *begun is the operation as far as it came, or NULL. */
-bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
-               struct operation **begun);
+bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun);
 
 /* thread.c */
 weft_status progress_thread_start(struct weft_comm *comm);

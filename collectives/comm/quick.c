@@ -51,14 +51,13 @@ static weft_status operation_run(struct operation *operation, struct patience pa
     return status;
 }
 
-bool quick_run(struct weft_comm *comm, struct call_memo *memo, const struct signature *signature,
-               struct operation **begun)
+bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun)
 {
     if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
     /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
     const struct patience patience = {comm->spin_ns > 0 ? LOOKS : 1, PAUSED_LOOKS};
     struct operation *operation = NULL;
-    control_post(comm->control, signature);
+    control_post(comm->control, &memo->signature);
     weft_status status = small_run(memo->binding, &memo->operation, patience, &operation);
     if (status == WEFT_UNSUPPORTED) {
         if (operation_start(comm->engine, memo->binding, &memo->operation, &operation) != WEFT_OK) return false;
