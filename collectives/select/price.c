@@ -234,19 +234,30 @@ static double exchange_price(const struct cost_model *model, const struct select
 
 /*
  * Measured between two threads of one core, loans over steps: where ranks combine 1.1 to 1.9 up to 16 KiB, 0.8 to 1
- * at 32 and 64, 1.1 to 2.1 from 128 on; where they only copy the same, but a block for a root's peers 0.75 to 0.9 up to
- * 256 KiB and 1.1 from 512 on, and a root's message to all 0.6 to 0.9 from 16 to 512 KiB, and 1 to 1.2 from then on.
+ * at 32 and 64, 1.1 to 2.1 from 128 on; where they only copy the same. But from a root 1.1 to 1.3 up to 8 KiB, 0.9 to
+ * 0.95 at 16, less from 32 on, and a block for each of its peers 1.1 from 512 KiB, a message to all 1 to 1.2 from 1
+ * MiB.
  */
-enum { NEAR_LITTLE = 16 << 10, NEAR_MUCH = 128 << 10, SCATTER_MUCH = 512 << 10, BROADCAST_MUCH = 1 << 20 };
+enum {
+    LITTLE = 16 << 10,
+    LITTLE_FROM_ROOT = 8 << 10,
+    MUCH = 128 << 10,
+    MUCH_SCATTERED = 512 << 10,
+    MUCH_BROADCAST = 1 << 20,
+};
 
 bool price_steps_are_better_near(const struct select_request *request)
 {
     /* Ranks that share processors lose by the further round what they gain. */
     if (!request->copies || request->crowd > 1 || goes_with_cells(request)) return false;
-    const uint64_t much = request->collective == WEFT_BROADCAST ? BROADCAST_MUCH
-                          : request->collective == WEFT_SCATTER ? SCATTER_MUCH
-                                                                : NEAR_MUCH;
-    return request->bytes <= NEAR_LITTLE || request->bytes >= much;
+    switch (request->collective) {
+    case WEFT_BROADCAST:
+        return request->bytes <= LITTLE_FROM_ROOT || request->bytes >= MUCH_BROADCAST;
+    case WEFT_SCATTER:
+        return request->bytes <= LITTLE_FROM_ROOT || request->bytes >= MUCH_SCATTERED;
+    default:
+        return request->bytes <= LITTLE || request->bytes >= MUCH;
+    }
 }
 
 double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)

@@ -106,10 +106,11 @@ static void near_what_just_fits_a_slice_is_lent(void **state)
         uint64_t bytes;
         bool by_steps;
     } cases[] = {
-        {WEFT_ALL_REDUCE, 16 << 10, true}, {WEFT_ALL_REDUCE, 64 << 10, false}, {WEFT_ALL_REDUCE, 128 << 10, true},
-        {WEFT_ALL_GATHER, 16 << 10, true}, {WEFT_ALL_GATHER, 64 << 10, false}, {WEFT_ALL_GATHER, 128 << 10, true},
-        {WEFT_SCATTER, 256 << 10, false},  {WEFT_SCATTER, 512 << 10, true},    {WEFT_BROADCAST, 512 << 10, false},
-        {WEFT_BROADCAST, 1 << 20, true},
+        {WEFT_ALL_REDUCE, 16 << 10, true},  {WEFT_ALL_REDUCE, 64 << 10, false}, {WEFT_ALL_REDUCE, 128 << 10, true},
+        {WEFT_ALL_GATHER, 16 << 10, true},  {WEFT_ALL_GATHER, 64 << 10, false}, {WEFT_ALL_GATHER, 128 << 10, true},
+        {WEFT_SCATTER, 8 << 10, true},      {WEFT_SCATTER, 16 << 10, false},    {WEFT_BROADCAST, 8 << 10, true},
+        {WEFT_BROADCAST, 16 << 10, false},  {WEFT_SCATTER, 256 << 10, false},   {WEFT_SCATTER, 512 << 10, true},
+        {WEFT_BROADCAST, 512 << 10, false}, {WEFT_BROADCAST, 1 << 20, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct select_request request = {
