@@ -297,7 +297,8 @@ static weft_status book_agree(struct weft_comm *comm, struct diagnostic *diagnos
 
 /*
  * Hosts, and parts of them where a graph says so. A graph's hosts are those of the ranks, or what a file has told that
- * they are to be taken for. Where all go over a network, one host or not, each rank is a group while they are few.
+ * they are to be taken for. Where all go over a network, one host or not, each rank is a group while they are few, so
+ * that everybody sends to everybody at once; but not where ranks share processors, whose time all these sends take.
  */
 static weft_status groups_find(struct weft_comm *comm, struct diagnostic *diagnostic)
 {
@@ -306,9 +307,10 @@ static weft_status groups_find(struct weft_comm *comm, struct diagnostic *diagno
     uint32_t ranks = comm->identity.rank_count, *hosts = NULL;
     bool one_host = comm->local_rank_count == ranks;
     bool memory = config_get()->transport != TRANSPORT_TCP && config_get()->transport != TRANSPORT_VERBS;
+    bool alone = one_host && !memory && ranks <= ALONE_RANKS_MAX && comm->crowd <= 1;
     weft_status status = WEFT_UNSUPPORTED;
     if (topology->graph) status = grouping_of_places(topology->graph, topology->nodes, ranks, &topology->grouping);
-    if (status == WEFT_UNSUPPORTED && (!one_host || (!memory && ranks <= ALONE_RANKS_MAX))) {
+    if (status == WEFT_UNSUPPORTED && (!one_host || alone)) {
         hosts = calloc(ranks, sizeof *hosts);
         if (!hosts || !control_hosts(comm->control, hosts)) status = WEFT_OUT_OF_MEMORY;
         for (uint32_t rank = 0; hosts && one_host && rank < ranks; rank++) hosts[rank] = rank;
