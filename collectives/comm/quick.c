@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocking calls between ranks that share memory: run on the caller's stack, without a request, a clock or a system
- * call. If the peers are not there within some looks the operation, begun as it is, becomes a request like any other,
- * with a deadline and everything else that waiting needs.
+ * Blocking calls between ranks that share memory: run on the caller's stack, without a request and, where each rank has
+ * a core, without a clock or a system call. If the peers are not there within some looks the operation, begun as it is,
+ * becomes a request like any other, with a deadline and everything else that waiting needs.
  *
  * Who calls without waiting, or with a progress thread, takes the long way and does the same exchange: ranks need not
  * agree on that.
@@ -14,6 +14,9 @@
 #define LOOKS 200u
 /* Of them, after a pause each: a peer that comes at the same time is there after the others. */
 #define PAUSED_LOOKS 136u
+/* Ranks that share a core must not spin: each would keep the others from what it waits for. After as many looks, with
+ * a yield between them, all that share the core have had their turn, and it is somebody else who is late. */
+#define CROWDED_LOOKS 8u
 
 bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo)
 {
@@ -51,11 +54,29 @@ static weft_status operation_run(struct operation *operation, struct patience pa
     return status;
 }
 
+/* The same, giving the core away between the looks. */
+static weft_status operation_run_crowded(struct weft_comm *comm, struct operation *operation)
+{
+    struct waiter waiter = waiter_of_caller(comm);
+    weft_status status = WEFT_IN_PROGRESS;
+    for (uint32_t looks = 0; looks < CROWDED_LOOKS && status == WEFT_IN_PROGRESS;) {
+        bool moved = false;
+        status = operation_advance(operation, &moved);
+        if (moved) {
+            waiter_busy(&waiter);
+            continue;
+        }
+        if (operation_runs_steps(operation) || waiter_idle(&waiter, clock_now_ns())) break;
+        looks++;
+    }
+    return status;
+}
+
 bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun)
 {
     if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
-    /* Ranks that share a core must not spin: each would keep the others from what it waits for. */
-    const struct patience patience = {comm->spin_ns > 0 ? LOOKS : 1, PAUSED_LOOKS};
+    const bool spins = comm->spin_ns > 0;
+    const struct patience patience = {spins ? LOOKS : 1, PAUSED_LOOKS};
     struct operation *operation = NULL;
     control_post(comm->control, &memo->signature);
     weft_status status = small_run(memo->binding, &memo->operation, patience, &operation);
@@ -63,7 +84,8 @@ bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation 
         if (operation_start(comm->engine, memo->binding, &memo->operation, &operation) != WEFT_OK) return false;
         status = WEFT_IN_PROGRESS;
     }
-    if (status == WEFT_IN_PROGRESS) status = operation_run(operation, patience);
+    if (status == WEFT_IN_PROGRESS)
+        status = spins ? operation_run(operation, patience) : operation_run_crowded(comm, operation);
     if (status != WEFT_OK) {
         *begun = operation;
         return false;

@@ -107,7 +107,7 @@ void exchange_say_taken(struct engine *engine, rank_set peers)
 }
 
 /* Are all peers done with what was lent to them? */
-static bool loans_returned(struct operation *operation)
+static bool loans_returned(struct operation *operation, bool *moved)
 {
     struct engine *engine = operation->binding->engine;
     struct exchange *exchange = &engine->exchange;
@@ -115,6 +115,7 @@ static bool loans_returned(struct operation *operation)
         if (!(exchange->borrowing & peer->bit)) continue;
         if (lane_is_taken(&peer->lanes)) {
             exchange->borrowing &= ~peer->bit;
+            *moved = true;
         } else if (peer->state == PEER_FAILED) {
             operation_break_at(operation, 0, 2, peer->rank, peer->failure);
             return false;
@@ -289,7 +290,8 @@ void exchange_advance(struct operation *operation, bool *moved)
         loan_go_on(operation);
         *moved = true;
     }
-    if (operation->phase == PHASE_RETURNING && operation->status == WEFT_IN_PROGRESS && loans_returned(operation)) {
+    if (operation->phase == PHASE_RETURNING && operation->status == WEFT_IN_PROGRESS &&
+        loans_returned(operation, moved)) {
         exchange_finish(operation->binding->engine);
         operation->status = WEFT_OK;
         *moved = true;
