@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collectives/exec/distance.h"
 
+#include "collectives/exec/stage.h"
+
 /* Lines of a cell's payload, one naming the next, so that loads wait for each other; out of order, so that no
  * prefetcher is there first. */
 static const uint8_t trail[] = {9, 40, 21, 58, 3, 34, 15, 50};
@@ -9,10 +11,12 @@ enum { TRAIL = sizeof trail, LINE_BYTES = 64, LINES = EXCHANGE_BYTES / LINE_BYTE
 /*
  * Loading the trail, the clock included, takes up to 0.27 us between threads of one core, and 0.8 to 1.1 us between
  * cores. What interrupts it makes peers seem apart, which costs less than the other way round; so they are near when
- * they have been twice in a row.
+ * they have been twice, and not apart as often since.
  */
 #define NEAR_NS 320u
 #define LOOKS_SURE 2u
+/* Nor is a peer apart for one look that something else has made long: among many ranks there always is one. */
+#define LOOKS_KEPT 3u
 
 /* One cell in 16 carries a trail, which keeps it below a hundredth of a call's time; of large messages each does. By a
  * hash, so that no pattern of calls is always passed by. */
@@ -22,7 +26,8 @@ enum { TRAIL = sizeof trail, LINE_BYTES = 64, LINES = EXCHANGE_BYTES / LINE_BYTE
 
 static bool is_due(const struct operation *operation, uint32_t number)
 {
-    if (!operation->call.steps_when_near) return false;
+    if (!operation->call.steps_when_near && !operation->call.stages_when_near) return false;
+    if (stage_probes(operation)) return false;
     return number <= FIRST_CELLS || number * UINT32_C(0x9e3779b1) >> LOOK_SHIFT == 0 ||
            operation->call.count * operation->element_bytes >= LARGE_BYTES;
 }
@@ -47,7 +52,8 @@ void distance_look(const struct operation *operation, struct peer *peer, const s
     uint32_t line = trail[0];
     for (uint32_t i = 0; i < TRAIL; i++) line = payload[line * LINE_BYTES] % LINES; /* whatever a peer has stored */
     const bool near = config->clock_ns() - begun_ns <= NEAR_NS;
-    peer->near_looks = !near ? 0 : peer->near_looks < LOOKS_SURE ? peer->near_looks + 1 : LOOKS_SURE;
+    if (near && peer->near_looks < LOOKS_KEPT) peer->near_looks++;
+    if (!near && peer->near_looks > 0) peer->near_looks--;
 }
 
 bool distance_is_near(const struct engine *engine)

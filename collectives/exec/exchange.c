@@ -155,7 +155,8 @@ static void offers_send(struct operation *operation)
     struct engine *engine = operation->binding->engine;
     struct lent offers[EXCHANGE_RANKS];
     operation->offered = loan_offer(operation, offers);
-    if (operation->call.steps_when_near && distance_is_near(engine)) operation->offered |= OFFER_STEPS;
+    if (operation->call.steps_when_near && operation->portion.begin == 0 && distance_is_near(engine))
+        operation->offered |= OFFER_STEPS;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         const struct lent *lent = &offers[peer->rank];
         const struct offer offer = {lent->input_loan, lent->output_loan, operation->call.scale, operation->offered};
@@ -178,8 +179,11 @@ static bool offers_take(struct operation *operation)
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct offer offer;
         memcpy(&offer, cell_last(&peer->lanes)->beside, sizeof offer);
-        engine->exchange.lent[peer->rank] =
-            (struct lent){.input_loan = offer.input, .output_loan = offer.output, .scale = offer.scale};
+        engine->exchange.lent[peer->rank] = (struct lent){.input_loan = offer.input,
+                                                          .output_loan = offer.output,
+                                                          .input_staged = offer.flags & OFFER_INPUT_STAGED,
+                                                          .output_staged = offer.flags & OFFER_OUTPUT_STAGED,
+                                                          .scale = offer.scale};
         all &= offer.flags;
         any |= offer.flags;
         distance_look(operation, peer, offer.input.address ? &offer.input : &offer.output);
@@ -256,7 +260,12 @@ static void contents_end(struct operation *operation)
 
 static void loan_begin(struct operation *operation)
 {
-    if (!offers_take(operation)) {
+    const bool lent = offers_take(operation);
+    if (!lent && operation->portion.begin > 0) { /* what was lent before no longer is */
+        operation_break_at(operation, 0, 1, operation->binding->engine->first_peer->rank, WEFT_PROTOCOL_ERROR);
+        return;
+    }
+    if (!lent) {
         steps_instead(operation);
         return;
     }
@@ -292,8 +301,12 @@ void exchange_advance(struct operation *operation, bool *moved)
     }
     if (operation->phase == PHASE_RETURNING && operation->status == WEFT_IN_PROGRESS &&
         loans_returned(operation, moved)) {
-        exchange_finish(operation->binding->engine);
-        operation->status = WEFT_OK;
+        if (loan_end(operation)) {
+            operation->phase = PHASE_QUEUED; /* it is still its turn */
+        } else {
+            exchange_finish(operation->binding->engine);
+            operation->status = WEFT_OK;
+        }
         *moved = true;
     }
 }

@@ -45,6 +45,7 @@ struct exchange_binding {
 /* A rank's buffers, as this rank gets at them. */
 struct lent {
     struct loan input_loan, output_loan;
+    bool input_staged, output_staged; /* the loan is of a portion of each block, not of all blocks */
     uint8_t *input, *output; /* to load from and store to, or NULL: by connection_read() and connection_write() */
     double scale;
 };
@@ -111,13 +112,16 @@ uint8_t *loan_bounce(struct engine *engine);
 bool loan_serves(const struct operation *operation);
 /* What a rank says with its loans, to all others alike. */
 enum offer_flags {
-    OFFER_LENT = 1,       /* its buffers are lent; else everybody is to run the steps of the plan */
-    OFFER_COPIED = 2,     /* the kernel has to copy from and to them */
-    OFFER_OVERWRITES = 4, /* its result takes the place of what others may read */
-    OFFER_STEPS = 8,      /* the plan's steps are better than copies, as far as it knows */
+    OFFER_LENT = 1,          /* its buffers are lent; else everybody is to run the steps of the plan */
+    OFFER_COPIED = 2,        /* the kernel has to copy from and to them */
+    OFFER_OVERWRITES = 4,    /* its result takes the place of what others may read */
+    OFFER_STEPS = 8,         /* the plan's steps are better than copies, as far as it knows */
+    OFFER_INPUT_STAGED = 16, /* lent is what this portion has on the stage (stage.h), or comes to have there */
+    OFFER_OUTPUT_STAGED = 32,
+    OFFER_STAGED = OFFER_INPUT_STAGED | OFFER_OUTPUT_STAGED,
 };
 /* Lend every peer what it needs of this rank's buffers. Returns enum offer_flags. */
-uint32_t loan_offer(const struct operation *operation, struct lent *offers);
+uint32_t loan_offer(struct operation *operation, struct lent *offers);
 /* Decide who does what, by everybody's enum offer_flags together: so all ranks decide alike. */
 void loan_divide(struct operation *operation, uint64_t flags);
 /* Reach for what the peers have lent, in engine->exchange.lent. */
@@ -125,4 +129,6 @@ void loan_accept(struct operation *operation);
 /* Go on for a while. WEFT_OK: this rank's part is done. *peer: whose memory could not be got at, with other statuses.
  */
 weft_status loan_advance(struct operation *operation, uint32_t *peer);
+/* All have done their parts. True: of this portion; go on with offers for the next. */
+bool loan_end(struct operation *operation);
 #endif

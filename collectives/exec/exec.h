@@ -33,6 +33,10 @@ struct engine_config {
      */
     bool exchanges;
     uint32_t exchange_channel;
+    /* Memory that every peer can map (stage.h), or NULL; and its size, equal on all ranks, whether they have it or not.
+     */
+    uint8_t *stage;
+    size_t stage_bytes;
     /* What distances between caches are timed with (distance.h), in ns; NULL: nothing is known of them. */
     uint64_t (*clock_ns)(void);
     uint64_t cache_bytes; /* of the last-level caches that the ranks have between them; 0: not known */
@@ -88,6 +92,8 @@ struct operation_call {
     bool acknowledged;    /* complete only when the peers have taken everything this rank sent */
     /* Between threads of one core the plan's steps are faster than the kernel's copies. */
     bool steps_when_near;
+    /* There, buffers that peers cannot map had better go by the stage. */
+    bool stages_when_near;
 };
 
 /*

@@ -147,6 +147,11 @@ enum operation_phase {
     PHASE_RETURNING,  /* this rank has done its part, others may be at theirs */
 };
 
+/* Elements of each block that are lent and worked on at a time. */
+struct portion {
+    uint64_t begin, count;
+};
+
 struct operation {
     struct binding *binding;
     struct operation_call call;
@@ -156,6 +161,7 @@ struct operation {
     bool many_blocks; /* of the message */
     weft_status status;
     enum operation_phase phase;
+    struct portion portion;
     bool is_small;        /* its contents go with the cells */
     uint32_t ticket;      /* for its turn among those that do */
     uint32_t offered;     /* by this rank: enum offer_flags */
@@ -163,6 +169,7 @@ struct operation {
     bool swaps;           /* each pair of ranks swaps what they have for each other, for who has it in place */
     bool apart;           /* every rank makes all of its own result, and nothing else */
     bool bypasses_caches; /* results are */
+    bool output_staged;   /* this rank's: others put it on the stage */
     uint32_t tracks_left;
     struct operation_stall stall;
     struct cursor *cursors; /* per track */

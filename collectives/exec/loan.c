@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "collectives/exec/exec_internal.h"
+#include "collectives/exec/stage.h"
 
 /* Done per call of operation_advance(), counted in bytes of a task: long enough to cost nothing, short enough to look
  * at failures and at other operations. */
@@ -51,25 +52,81 @@ static bool holder_is(const struct weft_plan *plan, enum shape_holder holder, ui
     return holder == HOLDER_ALL || holder == HOLDER_OWNER || (holder == HOLDER_ROOT && rank == plan->root);
 }
 
-uint32_t loan_offer(const struct operation *operation, struct lent *offers)
+/* Do others write a rank's output? Else each makes its own of what they have lent it. */
+static bool others_write(const struct shape *shape)
+{
+    return shape->output == HOLDER_ROOT || (shape->blocks == BLOCKS_ONE && shape->combines);
+}
+
+/* Can no peer map this? */
+static bool is_out_of_reach(const struct engine *engine, const void *buffer, size_t bytes)
+{
+    struct loan loan;
+    const struct peer *peer = engine->first_peer;
+    return connection_lend(peer->connection, buffer, bytes, &loan) && loan.share == 0;
+}
+
+/* What a rank lends: its own buffers, or the stage for them. */
+struct buffers {
+    const void *input;
+    void *output;
+    size_t input_bytes, output_bytes; /* 0: it has none */
+};
+
+/* Put on the stage what is better there. Returns which, as enum offer_flags. */
+static uint32_t buffers_stage(struct operation *operation, struct buffers *buffers)
 {
     const struct engine *engine = operation->binding->engine;
     const struct weft_plan *plan = operation->binding->plan;
     const struct shape *shape = shape_here(operation);
-    size_t block_bytes = operation->call.count * operation->element_bytes;
-    bool input = holder_is(plan, shape->input, engine->config.rank);
-    bool output = holder_is(plan, shape->output, engine->config.rank);
-    size_t input_bytes = places_of(plan, shape->input) * block_bytes;
-    size_t output_bytes = places_of(plan, shape->output) * block_bytes;
-    uint32_t flags = OFFER_LENT;
-    if (operation->call.overwrites && (shape->output == HOLDER_ALL || shape->blocks == BLOCKS_PER_PAIR))
-        flags |= OFFER_OVERWRITES;
+    uint32_t flags = 0;
+    if (!stage_serves(operation)) return 0;
+    operation->portion.count = stage_portion(operation);
+    const size_t bytes = operation->portion.count * operation->element_bytes;
+    if (buffers->input_bytes && is_out_of_reach(engine, buffers->input, buffers->input_bytes)) {
+        buffers->input = stage_input(operation, places_of(plan, shape->input));
+        buffers->input_bytes = places_of(plan, shape->input) * bytes;
+        flags |= OFFER_INPUT_STAGED;
+    }
+    if (buffers->output_bytes && others_write(shape) &&
+        is_out_of_reach(engine, buffers->output, buffers->output_bytes)) {
+        buffers->output = stage_output(operation);
+        buffers->output_bytes = places_of(plan, shape->output) * bytes;
+        flags |= OFFER_OUTPUT_STAGED;
+    }
+    return flags;
+}
+
+static struct buffers buffers_of(const struct operation *operation)
+{
+    const struct weft_plan *plan = operation->binding->plan;
+    const struct shape *shape = shape_here(operation);
+    const uint32_t rank = operation->binding->engine->config.rank;
+    const size_t block_bytes = operation->call.count * operation->element_bytes;
+    return (struct buffers){
+        .input = operation->call.send,
+        .output = operation->call.recv,
+        .input_bytes = holder_is(plan, shape->input, rank) ? places_of(plan, shape->input) * block_bytes : 0,
+        .output_bytes = holder_is(plan, shape->output, rank) ? places_of(plan, shape->output) * block_bytes : 0,
+    };
+}
+
+uint32_t loan_offer(struct operation *operation, struct lent *offers)
+{
+    const struct engine *engine = operation->binding->engine;
+    const struct shape *shape = shape_here(operation);
+    struct buffers buffers = buffers_of(operation);
+    const uint32_t staged = buffers_stage(operation, &buffers);
+    const bool overwrites = operation->call.overwrites && !(staged & OFFER_INPUT_STAGED);
+    uint32_t flags = OFFER_LENT | staged;
+    if (overwrites && (shape->output == HOLDER_ALL || shape->blocks == BLOCKS_PER_PAIR)) flags |= OFFER_OVERWRITES;
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct lent *offer = &offers[peer->rank];
+        const bool input = buffers.input_bytes > 0, output = buffers.output_bytes > 0;
         *offer = (struct lent){0};
-        if (input && !connection_lend(peer->connection, operation->call.send, input_bytes, &offer->input_loan))
+        if (input && !connection_lend(peer->connection, buffers.input, buffers.input_bytes, &offer->input_loan))
             flags &= ~(uint32_t)OFFER_LENT;
-        if (output && !connection_lend(peer->connection, operation->call.recv, output_bytes, &offer->output_loan))
+        if (output && !connection_lend(peer->connection, buffers.output, buffers.output_bytes, &offer->output_loan))
             flags &= ~(uint32_t)OFFER_LENT;
         if ((input && offer->input_loan.share == 0) || (output && offer->output_loan.share == 0)) flags |= OFFER_COPIED;
     }
@@ -79,22 +136,29 @@ uint32_t loan_offer(const struct operation *operation, struct lent *offers)
 /*
  * Each of the kernel's copies costs microseconds before the first byte, and two ranks that copy from and to each other
  * at once wait for one another's page tables. So small messages are worth combining several times over. What is only
- * copied is read once by everybody in any case, and everybody has a part of it to copy for others once that is large.
+ * copied is read once by everybody in any case, and everybody has a part of it to copy for others once that is large;
+ * but from a stage everybody takes it alone.
  */
-static bool may_go_apart(const struct operation *operation)
+static bool may_go_apart(const struct operation *operation, bool staged)
 {
     const struct shape *shape = shape_here(operation);
     const uint64_t bytes = operation->call.count * operation->element_bytes;
     const uint64_t others = operation->binding->plan->rank_count - 1;
     if (shape->blocks != BLOCKS_ONE) return false;
-    return shape->combines ? bytes * others <= APART_BYTES : bytes <= APART_BYTES * others;
+    if (!shape->combines) return staged || bytes <= APART_BYTES * others;
+    return bytes * others <= APART_BYTES;
 }
 
 void loan_divide(struct operation *operation, uint64_t flags)
 {
-    operation->swaps = flags & OFFER_OVERWRITES && shape_here(operation)->blocks == BLOCKS_PER_PAIR;
-    operation->copied = flags & OFFER_COPIED;
-    operation->apart = operation->copied && !(flags & OFFER_OVERWRITES) && may_go_apart(operation);
+    const struct shape *shape = shape_here(operation);
+    const bool staged = flags & OFFER_STAGED, copied = flags & OFFER_COPIED;
+    operation->portion.count =
+        staged || stage_probes(operation) ? stage_portion(operation) : operation->call.count - operation->portion.begin;
+    operation->swaps = flags & OFFER_OVERWRITES && shape->blocks == BLOCKS_PER_PAIR;
+    operation->copied = copied;
+    operation->apart = (copied || staged) && !(flags & OFFER_OVERWRITES) && may_go_apart(operation, staged);
+    operation->output_staged = operation->offered & OFFER_OUTPUT_STAGED && !operation->apart;
 }
 
 void loan_accept(struct operation *operation)
@@ -102,24 +166,27 @@ void loan_accept(struct operation *operation)
     struct engine *engine = operation->binding->engine;
     const struct weft_plan *plan = operation->binding->plan;
     const struct shape *shape = shape_here(operation);
-    size_t block_bytes = operation->call.count * operation->element_bytes;
+    const size_t block_bytes = operation->call.count * operation->element_bytes;
+    const size_t portion_bytes = operation->portion.count * operation->element_bytes;
+    const uint64_t inputs = places_of(plan, shape->input), outputs = places_of(plan, shape->output);
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct lent *lent = &engine->exchange.lent[peer->rank];
         if (holder_is(plan, shape->input, peer->rank))
-            lent->input =
-                connection_borrow(peer->connection, &lent->input_loan, places_of(plan, shape->input) * block_bytes);
+            lent->input = connection_borrow(peer->connection, &lent->input_loan,
+                                            inputs * (lent->input_staged ? portion_bytes : block_bytes));
         if (holder_is(plan, shape->output, peer->rank))
-            lent->output =
-                connection_borrow(peer->connection, &lent->output_loan, places_of(plan, shape->output) * block_bytes);
+            lent->output = connection_borrow(peer->connection, &lent->output_loan,
+                                             outputs * (lent->output_staged ? portion_bytes : block_bytes));
     }
     engine->exchange.lent[engine->config.rank] = (struct lent){
         .input = (uint8_t *)(uintptr_t)operation->call.send,
-        .output = operation->call.recv,
+        .output = operation->output_staged ? stage_output(operation) : operation->call.recv,
+        .output_staged = operation->output_staged,
         .scale = operation->call.scale,
     };
     engine->exchange.work = (struct loan_work){0, 0};
     const bool in_place = operation->call.overwrites;
-    uint64_t places = places_of(plan, shape->input) + (in_place ? 0 : places_of(plan, shape->output));
+    const uint64_t places = inputs + (in_place ? 0 : outputs);
     operation->bypasses_caches =
         places * block_bytes * plan->rank_count >= reduce_streaming_bytes(engine->config.cache_bytes, in_place);
 }
@@ -179,7 +246,8 @@ static struct task share_task(const struct operation *operation)
 {
     const uint32_t ranks = operation->binding->plan->rank_count, root = operation->binding->plan->root;
     const uint32_t rank = operation->binding->engine->config.rank;
-    const uint64_t line = 64 / operation->element_bytes, count = operation->call.count;
+    const struct portion *portion = &operation->portion;
+    const uint64_t line = 64 / operation->element_bytes, count = portion->count;
     const uint64_t lines = (count + line - 1) / line;
     uint64_t roots, others;
     shares_of(operation, &roots, &others);
@@ -188,8 +256,8 @@ static struct task share_task(const struct operation *operation)
     const uint64_t begin = lines * before / all * line;
     const uint64_t end = lines * (before + (rank == root ? roots : others)) / all * line;
     return (struct task){
-        .begin = begin < count ? begin : count,
-        .end = end < count ? end : count,
+        .begin = portion->begin + (begin < count ? begin : count),
+        .end = portion->begin + (end < count ? end : count),
         .only = PLAN_NONE,
         .except = root_serves_itself(operation) ? root : PLAN_NONE,
     };
@@ -202,12 +270,12 @@ static struct task share_task(const struct operation *operation)
 static struct task swap_task(const struct operation *operation, uint32_t owner)
 {
     const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
-    const uint64_t count = operation->call.count, line = 64 / operation->element_bytes;
-    const uint64_t half = count / 2 / line * line;
+    const struct portion *portion = &operation->portion;
+    const uint64_t line = 64 / operation->element_bytes, half = portion->begin + portion->count / 2 / line * line;
     return (struct task){
         .block = owner * ranks + rank,
-        .begin = owner < rank ? half : 0,
-        .end = owner > rank ? half : count, /* its own block as a whole */
+        .begin = owner < rank ? half : portion->begin,
+        .end = owner > rank ? half : portion->begin + portion->count, /* its own block as a whole */
         .only = PLAN_NONE,
         .except = PLAN_NONE,
     };
@@ -222,11 +290,13 @@ static struct task task_at(const struct operation *operation, uint32_t number)
 {
     const struct shape *shape = shape_here(operation);
     const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
-    struct task task = {.end = operation->call.count, .only = PLAN_NONE, .except = PLAN_NONE};
+    const struct portion *portion = &operation->portion;
+    struct task task = {
+        .begin = portion->begin, .end = portion->begin + portion->count, .only = PLAN_NONE, .except = PLAN_NONE};
     if (shape->blocks == BLOCKS_ONE) {
         if (!operation->apart && number == 0) return share_task(operation);
         task.only = rank;
-        if (!holder_is(operation->binding->plan, shape->output, rank)) task.end = 0;
+        if (!holder_is(operation->binding->plan, shape->output, rank)) task.end = task.begin;
         return task;
     }
     uint32_t owner = (rank + number) % ranks;
@@ -248,6 +318,7 @@ struct piece {
     void *destinations[EXCHANGE_RANKS];
     uint32_t source_count, destination_count;
     uint32_t distant[EXCHANGE_RANKS], distant_count; /* receivers whose output has to be copied to */
+    bool is_staged;                                  /* for some of them */
     uint32_t peer;                                   /* the last one whose memory was got at by copying */
 };
 
@@ -256,19 +327,26 @@ static size_t piece_bytes(const struct piece *piece)
     return piece->count * piece->operation->element_bytes;
 }
 
-static uint64_t place_offset(const struct piece *piece, uint32_t place)
+/* In what is lent: of all blocks, or of a portion of each. */
+static uint64_t place_offset(const struct piece *piece, uint32_t place, bool staged)
 {
-    return (place * piece->operation->call.count + piece->begin) * piece->operation->element_bytes;
+    const struct operation *operation = piece->operation;
+    const struct portion *portion = &operation->portion;
+    const uint64_t element =
+        staged ? place * portion->count + piece->begin - portion->begin : place * operation->call.count + piece->begin;
+    return element * operation->element_bytes;
 }
 
-static uint64_t input_offset(const struct piece *piece)
+static uint64_t input_offset(const struct piece *piece, const struct lent *lent)
 {
-    return place_offset(piece, plan_input_place(piece->operation->binding->plan, piece->task->block));
+    uint32_t place = plan_input_place(piece->operation->binding->plan, piece->task->block);
+    return place_offset(piece, place, lent->input_staged);
 }
 
-static uint64_t output_offset(const struct piece *piece)
+static uint64_t output_offset(const struct piece *piece, const struct lent *lent)
 {
-    return place_offset(piece, plan_output_place(piece->operation->binding->plan, piece->task->block));
+    uint32_t place = plan_output_place(piece->operation->binding->plan, piece->task->block);
+    return place_offset(piece, place, lent->output_staged);
 }
 
 static struct connection *connection_to(const struct operation *operation, uint32_t rank)
@@ -295,9 +373,10 @@ static void destinations_find(struct piece *piece)
     const struct engine *engine = piece->operation->binding->engine;
     for (uint32_t rank = 0; rank < engine->config.rank_count; rank++) {
         if (!receives(piece, rank)) continue;
-        uint8_t *output = engine->exchange.lent[rank].output;
-        if (output)
-            piece->destinations[piece->destination_count++] = output + output_offset(piece);
+        const struct lent *lent = &engine->exchange.lent[rank];
+        piece->is_staged |= lent->output_staged;
+        if (lent->output)
+            piece->destinations[piece->destination_count++] = lent->output + output_offset(piece, lent);
         else
             piece->distant[piece->distant_count++] = rank;
     }
@@ -311,9 +390,9 @@ static void *landing(const struct piece *piece, bool first)
 {
     const struct operation *operation = piece->operation;
     const struct engine *engine = operation->binding->engine;
-    uint8_t *output = engine->exchange.lent[engine->config.rank].output;
+    const struct lent *own = &engine->exchange.lent[engine->config.rank];
     const bool is_free = !shape_here(operation)->combines || !operation->call.overwrites;
-    if (first && is_free && receives(piece, engine->config.rank)) return output + output_offset(piece);
+    if (first && is_free && receives(piece, engine->config.rank)) return own->output + output_offset(piece, own);
     return engine->exchange.bounce + piece->source_count * piece_bytes(piece);
 }
 
@@ -325,12 +404,13 @@ static weft_status sources_find(struct piece *piece)
     for (uint32_t rank = 0; rank < engine->config.rank_count; rank++) {
         if (!plan_has_input(operation->binding->plan, rank, piece->task->block)) continue;
         const struct lent *lent = &engine->exchange.lent[rank];
-        const void *source = lent->input ? lent->input + input_offset(piece) : landing(piece, !landed);
+        const void *source = lent->input ? lent->input + input_offset(piece, lent) : landing(piece, !landed);
         if (!lent->input) {
             landed = true;
             piece->peer = rank;
-            weft_status status = connection_read(connection_to(operation, rank), &lent->input_loan, input_offset(piece),
-                                                 (void *)(uintptr_t)source, piece_bytes(piece));
+            weft_status status =
+                connection_read(connection_to(operation, rank), &lent->input_loan, input_offset(piece, lent),
+                                (void *)(uintptr_t)source, piece_bytes(piece));
             if (status != WEFT_OK) return status;
         }
         piece->scales[piece->source_count] = lent->scale;
@@ -360,7 +440,7 @@ static void piece_combine(struct piece *piece)
         .destination_count = piece->destination_count,
         .count = piece->count,
         .divisor = shape_here(operation)->combines ? call->divisor : 1,
-        .streaming = operation->bypasses_caches && piece->distant_count == 0,
+        .streaming = operation->bypasses_caches && piece->distant_count == 0 && !piece->is_staged,
         .scales = call->op == WEFT_PREMUL_SUM ? piece->scales : NULL,
     };
     operation->combine(&reduce);
@@ -375,7 +455,7 @@ static weft_status results_write(struct piece *piece)
         piece->peer = piece->distant[i];
         const struct lent *lent = &operation->binding->engine->exchange.lent[piece->peer];
         weft_status status = connection_write(connection_to(operation, piece->peer), &lent->output_loan,
-                                              output_offset(piece), result, piece_bytes(piece));
+                                              output_offset(piece, lent), result, piece_bytes(piece));
         if (status != WEFT_OK) return status;
     }
     return WEFT_OK;
@@ -391,18 +471,20 @@ static weft_status piece_swap(struct piece *piece)
     const struct exchange *exchange = &operation->binding->engine->exchange;
     const uint32_t rank = operation->binding->engine->config.rank;
     const uint32_t owner = piece->task->block / operation->binding->plan->rank_count;
-    const uint8_t *given = (const uint8_t *)operation->call.send + place_offset(piece, owner);
-    uint8_t *kept = (uint8_t *)operation->call.recv + place_offset(piece, owner);
+    const uint8_t *given = (const uint8_t *)operation->call.send + place_offset(piece, owner, false);
+    uint8_t *kept = (uint8_t *)operation->call.recv + place_offset(piece, owner, false);
     if (owner == rank) {
         if (kept != given) memcpy(kept, given, piece_bytes(piece));
         return WEFT_OK;
     }
     const struct lent *lent = &exchange->lent[owner];
     struct connection *connection = connection_to(operation, owner);
-    const uint64_t theirs = place_offset(piece, rank);
     piece->peer = owner;
-    weft_status status = connection_read(connection, &lent->input_loan, theirs, exchange->bounce, piece_bytes(piece));
-    if (status == WEFT_OK) status = connection_write(connection, &lent->output_loan, theirs, given, piece_bytes(piece));
+    weft_status status = connection_read(connection, &lent->input_loan, place_offset(piece, rank, lent->input_staged),
+                                         exchange->bounce, piece_bytes(piece));
+    if (status == WEFT_OK)
+        status = connection_write(connection, &lent->output_loan, place_offset(piece, rank, false), given,
+                                  piece_bytes(piece));
     if (status == WEFT_OK) memcpy(kept, exchange->bounce, piece_bytes(piece));
     return status;
 }
@@ -478,4 +560,13 @@ weft_status loan_advance(struct operation *operation, uint32_t *peer)
     }
     if (status != WEFT_OK) return status;
     return work->task < tasks ? WEFT_IN_PROGRESS : WEFT_OK;
+}
+
+bool loan_end(struct operation *operation)
+{
+    struct portion *portion = &operation->portion;
+    if (operation->output_staged)
+        stage_collect(operation, places_of(operation->binding->plan, shape_here(operation)->output));
+    portion->begin += portion->count;
+    return portion->begin < operation->call.count;
 }

@@ -260,6 +260,13 @@ bool price_steps_are_better_near(const struct select_request *request)
     }
 }
 
+/* A copy and a half each way, for one by the kernel: not for what is copied once and by one rank for one. */
+bool price_stages_are_better_near(const struct select_request *request)
+{
+    if (!request->copies || request->crowd <= 1 || goes_with_cells(request)) return false;
+    return request->collective != WEFT_GATHER && request->collective != WEFT_SCATTER;
+}
+
 double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)
 {
     if (algorithm == WEFT_ALGORITHM_HIERARCHICAL)

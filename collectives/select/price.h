@@ -13,6 +13,8 @@ bool price_is_by_exchange(const struct cost_model *model, const struct select_re
  * Whatever the model's figures are of: they are of where processors were when they were measured.
  */
 bool price_steps_are_better_near(const struct select_request *request);
+/* Had buffers that peers cannot map better go by the stage (exec/stage.h)? */
+bool price_stages_are_better_near(const struct select_request *request);
 /* What each message waits where ranks share processors: until the others that share this one have had their turn. */
 double price_turn_ns(const struct cost_model *model, const struct select_request *request);
 /* Passes over a block that a processor makes for all ranks that share it; 0: each has its own. */

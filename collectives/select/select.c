@@ -124,6 +124,8 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
         return request->canonical && known && !canonical ? WEFT_INVALID_ARGUMENT : WEFT_UNSUPPORTED;
     }
     if (request->forced == WEFT_ALGORITHM_AUTO && !request->canonical) tuning_apply(model->tuning, request, &made);
+    made.stages_when_near =
+        price_is_by_exchange(model, request, made.algorithm) && price_stages_are_better_near(request);
     made.steps_when_near = price_is_by_exchange(model, request, made.algorithm) && price_steps_are_better_near(request);
     if (made.algorithm == WEFT_ALGORITHM_HIERARCHICAL) price_hierarchical(model, request, &made.channel_units);
     if (!made.channel_units) made.channel_units = 1;

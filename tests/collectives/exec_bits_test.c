@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a direct plan's ranks run its steps or lend each other their buffers, the results have equal bits. */
+/* Whether a direct plan's ranks run its steps, lend each other their buffers or stage them, the results have equal
+ * bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,7 @@
 #include "collectives/exec/exec.h"
 #include "transport/sim/sim.h"
 
-enum { RANKS = 5, COUNT = 2500, BYTES = RANKS * COUNT * 8, TURNS = 200000 };
+enum { RANKS = 5, COUNT = 2500, BYTES = RANKS * COUNT * 8, TURNS = 200000, STAGE_BYTES = 16 << 10, LOOKS = 3 };
 _Static_assert(COUNT * 2 > EXCHANGE_BYTES, "even the narrowest type is more than goes with the cells");
 
 struct rank {
@@ -23,6 +24,7 @@ struct rank {
     struct binding *binding;
     struct operation *operation;
     uint8_t recv[BYTES];
+    uint8_t stage[STAGE_BYTES];
 };
 
 struct trial {
@@ -30,9 +32,22 @@ struct trial {
     weft_dtype dtype;
     weft_op op;
     enum sim_lending lending;
+    uint32_t stagers; /* bit r: rank r finds the others near, and may stage */
+    bool in_place;
 };
 
 static uint8_t inputs[RANKS][BYTES];
+
+static uint64_t clock_of_near(void)
+{
+    return 1;
+}
+
+static uint64_t clock_of_apart(void)
+{
+    static uint64_t now_ns;
+    return now_ns += 1000;
+}
 
 /* Of sizes that make every order of addition round differently. */
 static void inputs_draw(struct random *random, weft_dtype dtype)
@@ -54,7 +69,8 @@ static void inputs_draw(struct random *random, weft_dtype dtype)
         }
 }
 
-static void rank_create(struct rank *rank, uint32_t number, struct sim_fabric *fabric, const weft_plan *plan)
+static void rank_create(struct rank *rank, uint32_t number, struct sim_fabric *fabric, const weft_plan *plan,
+                        uint32_t stagers)
 {
     assert_int_equal(sim_endpoint_create(fabric, number, &rank->endpoint), WEFT_OK);
     const struct engine_config config = {.endpoint = rank->endpoint,
@@ -63,7 +79,10 @@ static void rank_create(struct rank *rank, uint32_t number, struct sim_fabric *f
                                          .channel_limit = 4,
                                          .slot_depth = 4,
                                          .slot_bytes = 4096,
-                                         .exchanges = true};
+                                         .exchanges = true,
+                                         .stage = stagers ? rank->stage : NULL,
+                                         .stage_bytes = stagers ? STAGE_BYTES : 0,
+                                         .clock_ns = stagers >> number & 1 ? clock_of_near : clock_of_apart};
     assert_int_equal(engine_create(&config, &rank->engine), WEFT_OK);
     assert_int_equal(binding_create(rank->engine, plan, 0, &rank->binding), WEFT_OK);
 }
@@ -72,14 +91,18 @@ static void operations_run(const struct trial *trial, struct rank *ranks, struct
 {
     uint32_t complete = 0;
     for (uint32_t i = 0; i < RANKS; i++) {
-        const struct operation_call call = {.send = inputs[i],
+        if (trial->in_place) memcpy(ranks[i].recv, inputs[i], BYTES);
+        const struct operation_call call = {.send = trial->in_place ? ranks[i].recv : inputs[i],
                                             .recv = ranks[i].recv,
                                             .count = COUNT,
                                             .dtype = trial->dtype,
                                             .op = trial->op,
                                             .divisor = trial->op == WEFT_AVG ? RANKS : 1,
                                             .slice_bytes = 1024,
-                                            .check = 7};
+                                            .check = 7,
+                                            .overwrites = trial->in_place,
+                                            .stages_when_near = trial->stagers != 0};
+        if (ranks[i].operation) operation_free(ranks[i].operation);
         assert_int_equal(operation_start(ranks[i].engine, ranks[i].binding, &call, &ranks[i].operation), WEFT_OK);
     }
     for (uint32_t turn = 0; turn < TURNS && complete < RANKS; turn++) {
@@ -92,6 +115,19 @@ static void operations_run(const struct trial *trial, struct rank *ranks, struct
         sim_step(fabric);
     }
     assert_int_equal(complete, RANKS);
+}
+
+/* Rank 0 alone has something to broadcast or scatter. */
+static bool is_to_stage(const struct trial *trial, uint32_t rank)
+{
+    const bool from_root = trial->collective == WEFT_BROADCAST || trial->collective == WEFT_SCATTER;
+    return trial->stagers >> rank & 1 && (!from_root || rank == 0);
+}
+
+static bool has_staged(const struct trial *trial, const struct rank *rank)
+{
+    static const uint8_t blank[STAGE_BYTES];
+    return trial->stagers && memcmp(rank->stage, blank, STAGE_BYTES) != 0;
 }
 
 /* Every rank's output buffer, one after another; to be freed. */
@@ -117,11 +153,13 @@ static uint8_t *results_of(const struct trial *trial)
     assert_non_null(results);
     assert_int_equal(sim_fabric_create(&sim, &fabric), WEFT_OK);
     assert_int_equal(weft_plan_create(&spec, &plan), WEFT_OK);
-    for (uint32_t i = 0; i < RANKS; i++) rank_create(&ranks[i], i, fabric, plan);
-    operations_run(trial, ranks, fabric);
+    for (uint32_t i = 0; i < RANKS; i++) rank_create(&ranks[i], i, fabric, plan, trial->stagers);
+    /* Who stages does so once it has looked at the others some times. */
+    for (int i = 0; i < (trial->stagers ? LOOKS : 1); i++) operations_run(trial, ranks, fabric);
     for (uint32_t i = 0; i < RANKS; i++) {
         assert_int_equal(operation_runs_steps(ranks[i].operation), trial->lending == SIM_LENDS_NOTHING);
         memcpy(results + (size_t)i * BYTES, ranks[i].recv, BYTES);
+        assert_int_equal(has_staged(trial, &ranks[i]), is_to_stage(trial, i));
         operation_free(ranks[i].operation);
         engine_destroy(ranks[i].engine);
         binding_destroy(ranks[i].binding);
@@ -147,9 +185,12 @@ static void steps_and_loans_give_equal_bits(void **state)
         inputs_draw(&random, dtypes[d]);
         for (size_t c = 0; c < sizeof collectives / sizeof *collectives; c++)
             for (size_t o = 0; o < sizeof ops / sizeof *ops; o++) {
-                uint8_t *by_steps = results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_NOTHING});
-                uint8_t *copied = results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_COPIED});
-                uint8_t *mapped = results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_MAPPED});
+                uint8_t *by_steps =
+                    results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_NOTHING, 0, false});
+                uint8_t *copied =
+                    results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_COPIED, 0, false});
+                uint8_t *mapped =
+                    results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_MAPPED, 0, false});
                 assert_memory_equal(by_steps, copied, (size_t)RANKS * BYTES);
                 assert_memory_equal(by_steps, mapped, (size_t)RANKS * BYTES);
                 free(by_steps);
@@ -159,8 +200,39 @@ static void steps_and_loans_give_equal_bits(void **state)
     }
 }
 
+/* By all ranks, or by some of them, in many portions. */
+static void staged_buffers_give_equal_bits(void **state)
+{
+    (void)state;
+    static const struct {
+        weft_collective collective;
+        bool in_place;
+    } cases[] = {{WEFT_ALL_REDUCE, false},     {WEFT_ALL_REDUCE, true},  {WEFT_REDUCE, false},
+                 {WEFT_REDUCE_SCATTER, false}, {WEFT_ALL_GATHER, false}, {WEFT_ALL_TO_ALL, false},
+                 {WEFT_ALL_TO_ALL, true},      {WEFT_BROADCAST, false},  {WEFT_GATHER, false},
+                 {WEFT_SCATTER, false}};
+    static const uint32_t stagers[] = {0x1f, 0x1e, 0x0d, 0x10};
+    const uint64_t seed = 20261123;
+    struct random random;
+    random_seed(&random, seed);
+    print_message("seed %llu\n", (unsigned long long)seed);
+    inputs_draw(&random, WEFT_FLOAT32);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct trial trial = {cases[c].collective, WEFT_FLOAT32, WEFT_SUM, SIM_LENDS_COPIED, 0, cases[c].in_place};
+        uint8_t *copied = results_of(&trial);
+        for (size_t s = 0; s < sizeof stagers / sizeof *stagers; s++) {
+            trial.stagers = stagers[s];
+            uint8_t *staged = results_of(&trial);
+            assert_memory_equal(copied, staged, (size_t)RANKS * BYTES);
+            free(staged);
+        }
+        free(copied);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(steps_and_loans_give_equal_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(steps_and_loans_give_equal_bits),
+                                       cmocka_unit_test(staged_buffers_give_equal_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

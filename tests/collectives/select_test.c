@@ -119,6 +119,26 @@ static void near_what_just_fits_a_slice_is_lent(void **state)
     }
 }
 
+static void ranks_that_share_processors_stage_what_is_combined_or_goes_to_several(void **state)
+{
+    (void)state;
+    struct select_request request = {.collective = WEFT_ALL_REDUCE,
+                                     .forced = WEFT_ALGORITHM_DIRECT,
+                                     .bytes = 1 << 20,
+                                     .exchange_bytes = EXCHANGE,
+                                     .copies = true,
+                                     .crowd = 2};
+    assert_true(choose(&cost_model_shm, request).stages_when_near);
+    request.collective = WEFT_GATHER; /* one copy by the kernel is enough */
+    assert_false(choose(&cost_model_shm, request).stages_when_near);
+    request.collective = WEFT_ALL_REDUCE;
+    request.crowd = 1;
+    assert_false(choose(&cost_model_shm, request).stages_when_near);
+    request.crowd = 2;
+    request.copies = false; /* it runs steps in any case */
+    assert_false(choose(&cost_model_shm, request).stages_when_near);
+}
+
 static void without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps(void **state)
 {
     (void)state;
@@ -243,6 +263,7 @@ int main(void)
         cmocka_unit_test(ranks_that_share_processors_exchange_by_rounds_too),
         cmocka_unit_test(threads_of_one_core_leave_it_to_the_direct_plan),
         cmocka_unit_test(near_steps_are_wanted_of_a_direct_plan_alone),
+        cmocka_unit_test(ranks_that_share_processors_stage_what_is_combined_or_goes_to_several),
         cmocka_unit_test(near_what_just_fits_a_slice_is_lent),
         cmocka_unit_test(without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps),
         cmocka_unit_test(few_ranks_have_more_slices_in_flight),

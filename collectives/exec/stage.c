@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/exec/stage.h"
+
+#include <string.h>
+
+#include "collectives/exec/distance.h"
+
+/* Of the stage; the other half is the output's. */
+static size_t half_bytes(const struct operation *operation)
+{
+    return operation->binding->engine->config.stage_bytes / 2;
+}
+
+/* Elements of each block that fit a stage, in whole cache lines. */
+static uint64_t fitting(const struct operation *operation)
+{
+    const uint64_t line = 64 / operation->element_bytes;
+    const uint64_t places = plan_block_count(operation->binding->plan) > 1 ? operation->binding->plan->rank_count : 1;
+    return half_bytes(operation) / operation->element_bytes / places / line * line;
+}
+
+uint64_t stage_portion(const struct operation *operation)
+{
+    const uint64_t left = operation->call.count - operation->portion.begin, most = fitting(operation);
+    return most == 0 || left < most ? left : most;
+}
+
+bool stage_probes(const struct operation *operation)
+{
+    return operation->call.stages_when_near && operation->portion.begin == 0 &&
+           stage_portion(operation) < operation->call.count;
+}
+
+bool stage_serves(const struct operation *operation)
+{
+    const struct engine *engine = operation->binding->engine;
+    return operation->call.stages_when_near && engine->config.stage && fitting(operation) > 0 &&
+           distance_is_near(engine);
+}
+
+const void *stage_input(const struct operation *operation, uint64_t places)
+{
+    const size_t bytes = operation->portion.count * operation->element_bytes;
+    uint8_t *stage = operation->binding->engine->config.stage;
+    const uint8_t *input = operation->call.send;
+    input += operation->portion.begin * operation->element_bytes;
+    for (uint64_t place = 0; place < places; place++)
+        memcpy(stage + place * bytes, input + place * operation->call.count * operation->element_bytes, bytes);
+    return stage;
+}
+
+void *stage_output(const struct operation *operation)
+{
+    return operation->binding->engine->config.stage + half_bytes(operation);
+}
+
+void stage_collect(const struct operation *operation, uint64_t places)
+{
+    const size_t bytes = operation->portion.count * operation->element_bytes;
+    const uint8_t *stage = stage_output(operation);
+    uint8_t *output = operation->call.recv;
+    output += operation->portion.begin * operation->element_bytes;
+    for (uint64_t place = 0; place < places; place++) {
+        const void *source = stage + place * bytes;
+        void *destination = output + place * operation->call.count * operation->element_bytes;
+        const struct reduce_call copy = {.destinations = &destination,
+                                         .sources = &source,
+                                         .destination_count = 1,
+                                         .source_count = 1,
+                                         .count = operation->portion.count,
+                                         .streaming = operation->bypasses_caches};
+        operation->combine(&copy);
+    }
+}

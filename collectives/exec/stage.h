@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Buffers that peers cannot map, by way of memory that they can: the stage, of which each rank has one. A rank copies
+ * its input there before it lends it, and its result from there when nobody is at it any more. That is two copies more
+ * than the kernel's one, and takes half its time where the stage's lines need not go from core to core: half of what
+ * the kernel does is to find pages.
+ *
+ * Each rank decides for itself, buffer by buffer, and says so in its offer. All that the others have to know is where
+ * in the loan an element lies; and that they are to work on as much of each block as fits a stage, then on the next
+ * such portion, with new offers.
+ */
+#ifndef COLLECTIVES_STAGE_H
+#define COLLECTIVES_STAGE_H
+
+#include "collectives/exec/exec_internal.h"
+
+/* Elements of each block that are worked on at a time if anybody stages; all that are left where no stage holds any. */
+uint64_t stage_portion(const struct operation *operation);
+/*
+ * Is this the first portion of several? It is no more than that, whoever stages, so that the second comes to offers
+ * while caches hold what ranks told each other last, and not what they have worked on since.
+ */
+bool stage_probes(const struct operation *operation);
+/* May this rank stage its buffers, and had it better? */
+bool stage_serves(const struct operation *operation);
+/* Copy this portion of the input, of so many blocks, to the stage. Returns where it is. */
+const void *stage_input(const struct operation *operation, uint64_t places);
+/* Where others are to put this portion of the output. */
+void *stage_output(const struct operation *operation);
+/* Take this portion of the output, of so many blocks, from where others have put it. */
+void stage_collect(const struct operation *operation, uint64_t places);
+#endif
