@@ -153,8 +153,9 @@ void loan_divide(struct operation *operation, uint64_t flags)
 {
     const struct shape *shape = shape_here(operation);
     const bool staged = flags & OFFER_STAGED, copied = flags & OFFER_COPIED;
-    operation->portion.count =
-        staged || stage_probes(operation) ? stage_portion(operation) : operation->call.count - operation->portion.begin;
+    operation->portion.count = staged || (copied && stage_probes(operation))
+                                   ? stage_portion(operation)
+                                   : operation->call.count - operation->portion.begin;
     operation->swaps = flags & OFFER_OVERWRITES && shape->blocks == BLOCKS_PER_PAIR;
     operation->copied = copied;
     operation->apart = (copied || staged) && !(flags & OFFER_OVERWRITES) && may_go_apart(operation, staged);
