@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,6 +21,12 @@
 #include "support.h"
 
 static char self[] = "/proc/self/exe";
+
+static int cores_allowed(void)
+{
+    cpu_set_t cores;
+    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 0;
+}
 
 /* ---- As a rank ---- */
 
@@ -66,6 +73,8 @@ static int be_rank(const char *what)
         fflush(stdout);
         for (;;) pause();
     }
+    if (strcmp(what, "one-core") == 0) return cores_allowed() != 1;
+    if (strcmp(what, "some-cores") == 0) return cores_allowed() < 2;
     if (strcmp(what, "mask") == 0) {
         sigset_t mask;
         sigprocmask(SIG_BLOCK, NULL, &mask);
@@ -220,6 +229,18 @@ static void ranks_get_the_callers_signal_mask(void **state)
     assert_int_equal(finish(&supervisor, text, sizeof text), 0);
 }
 
+static void ranks_are_bound_where_each_core_gets_as_many(void **state)
+{
+    (void)state;
+    char text[4096];
+    const int cores = cores_allowed();
+    if (cores < 2 || cores > 16) skip();
+    struct supervisor even = start(2 * (uint32_t)cores, "one-core");
+    assert_int_equal(finish(&even, text, sizeof text), 0);
+    struct supervisor uneven = start((uint32_t)cores + 1, "some-cores");
+    assert_int_equal(finish(&uneven, text, sizeof text), 0);
+}
+
 static void what_cannot_be_run_is_an_argument_error_and_leaves_nothing(void **state)
 {
     (void)state;
@@ -252,6 +273,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(a_termination_request_is_passed_on),
         cmocka_unit_test(ranks_die_with_a_killed_supervisor),
         cmocka_unit_test(ranks_get_the_callers_signal_mask),
+        cmocka_unit_test(ranks_are_bound_where_each_core_gets_as_many),
         cmocka_unit_test(what_cannot_be_run_is_an_argument_error_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
