@@ -18,6 +18,7 @@ static const char *const algorithms[] = {"auto",    "ring",         "tree", "dir
                                          "halving", "hierarchical", NULL};             /* weft_algorithm */
 static const char *const transports[] = {"auto", "shm", "tcp", "verbs", NULL};         /* enum config_transport */
 static const char *const attachments[] = {"auto", "off", "permit", NULL};              /* enum config_attach */
+static const char *const bindings[] = {"0", "1", "all", NULL};                         /* enum config_binding */
 static const char *const link_checks[] = {"auto", "off", "on", NULL};                  /* enum config_link_check */
 static const char *const simd_levels[] = {"auto", "portable", "avx2", "avx512", NULL}; /* enum config_simd */
 

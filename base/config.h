@@ -69,11 +69,12 @@
     X(verify, WEFT_VERIFY, B, "0", 0, 1, "prove every plan right before it is used")                                   \
     X(spin_ns, WEFT_SPIN, T, "3us", 0, NS_PER_S, "busy waiting before giving the core away")                           \
     X(progress_thread, WEFT_PROGRESS_THREAD, B, "0", 0, 1, "run operations on a thread of their own")                  \
-    X(bind, WEFT_BIND, B, "1", 0, 1, "bind local ranks to their share of the cores")                                   \
+    X(bind, WEFT_BIND, C, "1", bindings, 0, "bind local ranks to their cores; all: where they share them, too")        \
     X(simd, WEFT_SIMD, C, "auto", simd_levels, 0, "widest vector instructions to use")
 
 enum config_simd { SIMD_AUTO, SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512 };
 enum config_attach { ATTACH_AUTO, ATTACH_OFF, ATTACH_PERMIT };
+enum config_binding { BIND_NOT, BIND_APART, BIND_ALL };
 enum config_link_check { LINK_CHECK_AUTO, LINK_CHECK_OFF, LINK_CHECK_ON };
 enum config_transport { TRANSPORT_AUTO, TRANSPORT_SHM, TRANSPORT_TCP, TRANSPORT_VERBS };
 

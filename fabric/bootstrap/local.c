@@ -91,16 +91,16 @@ static bool child_environment(uint32_t rank, uint32_t rank_count, int id_fd)
 
 /*
  * Where there are cores enough, each rank gets an equal share of them, side by side: two ranks that the scheduler puts
- * on one core spend their time waiting for each other. With more ranks than cores, each core gets as many where that
- * comes out even: ranks that yield look busy to the scheduler, which may leave three on one core and one on the other.
- * Failing to is no reason not to run.
+ * on one core spend their time waiting for each other. With more ranks than cores, each core gets as many where that is
+ * wanted and comes out even: ranks that yield look busy to the scheduler, which may leave three on one core and one on
+ * the other. But bound ranks cannot make way for others who compute. Failing to is no reason not to run.
  */
 static void child_bind(uint32_t rank, uint32_t rank_count)
 {
     cpu_set_t allowed, share;
-    if (!config_get()->bind || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    if (config_get()->bind == BIND_NOT || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
     uint32_t core_count = (uint32_t)CPU_COUNT(&allowed), seen = 0;
-    if (rank_count > core_count && rank_count % core_count != 0) return;
+    if (rank_count > core_count && (config_get()->bind != BIND_ALL || rank_count % core_count != 0)) return;
     uint32_t first = (uint32_t)((uint64_t)rank * core_count / rank_count);
     uint32_t end = (uint32_t)((uint64_t)(rank + 1) * core_count / rank_count);
     if (end == first) end++;

@@ -333,8 +333,8 @@ WEFT_API weft_status weft_modules_describe(weft_format format, char **text);
  * says on standard error which rank died and how, and ends the rest some seconds after one has failed. Children die
  * with their parent; SIGINT and SIGTERM are passed on.
  *
- * Where there are cores enough each rank is bound to an equal share of them, and with more ranks than cores to one
- * core, if each core gets as many (WEFT_BIND=0: not).
+ * Where there are cores enough each rank is bound to an equal share of them (WEFT_BIND=0: not); with WEFT_BIND=all also
+ * where there are not, to one core, if each core gets as many.
  *
  * *exit_code: 0 when all ranks returned 0, else the worst code of those that ended by themselves (128 + signal for a
  * signal).

@@ -229,16 +229,20 @@ static void ranks_get_the_callers_signal_mask(void **state)
     assert_int_equal(finish(&supervisor, text, sizeof text), 0);
 }
 
-static void ranks_are_bound_where_each_core_gets_as_many(void **state)
+static void ranks_that_share_cores_are_bound_only_where_that_is_wanted(void **state)
 {
     (void)state;
     char text[4096];
     const int cores = cores_allowed();
     if (cores < 2 || cores > 16) skip();
+    struct supervisor unasked = start(2 * (uint32_t)cores, "some-cores");
+    assert_int_equal(finish(&unasked, text, sizeof text), 0);
+    setenv("WEFT_BIND", "all", 1);
     struct supervisor even = start(2 * (uint32_t)cores, "one-core");
     assert_int_equal(finish(&even, text, sizeof text), 0);
     struct supervisor uneven = start((uint32_t)cores + 1, "some-cores");
     assert_int_equal(finish(&uneven, text, sizeof text), 0);
+    unsetenv("WEFT_BIND");
 }
 
 static void what_cannot_be_run_is_an_argument_error_and_leaves_nothing(void **state)
@@ -273,7 +277,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(a_termination_request_is_passed_on),
         cmocka_unit_test(ranks_die_with_a_killed_supervisor),
         cmocka_unit_test(ranks_get_the_callers_signal_mask),
-        cmocka_unit_test(ranks_are_bound_where_each_core_gets_as_many),
+        cmocka_unit_test(ranks_that_share_cores_are_bound_only_where_that_is_wanted),
         cmocka_unit_test(what_cannot_be_run_is_an_argument_error_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
