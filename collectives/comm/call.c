@@ -109,8 +109,8 @@ static struct operation_call call_of(const struct weft_comm *comm, const struct 
         .op = call->op,
         .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
         .slice_bytes = choice->slice_bytes,
-        /* Steps multiply what they send, and loans what they add: that may be rounded differently. */
         .stages_when_near = choice->stages_when_near,
+        /* Steps multiply what they send, and loans what they add: that may be rounded differently. */
         .steps_when_near = choice->steps_when_near && call->op != WEFT_PREMUL_SUM,
         /*
          * In a collective who only sends is done when all has left: whoever comes across it in another operation
