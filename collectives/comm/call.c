@@ -197,7 +197,7 @@ static weft_status call_settle(struct weft_comm *comm, const struct collective_c
 
 /*
  * What the ranks have to agree on. A message between two is no part of the sequence that all ranks count; what both
- * ends agree on is then number, size and type, and the signature is for people: its root is the other rank.
+ * ends agree on is then number, size and type, and its request's signature is for people: its root is the other rank.
  */
 static weft_status call_sign(struct weft_comm *comm, const struct collective_call *call, struct call_memo *memo)
 {
@@ -225,6 +225,8 @@ static struct weft_request *request_make(struct weft_comm *comm, const struct co
                                          const struct call_memo *memo, uint64_t deadline_ns)
 {
     struct weft_request *request = request_take(comm);
+    request->signature = memo->signature;
+    if (call->collective == WEFT_SEND_RECV) request->signature.root = call->receives ? call->root : call->peer;
     request->choice = memo->choice;
     request->root = call->root;
     request->peer = call->peer;
@@ -278,8 +280,6 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
     if (!out && memo->is_quick && quick_is_free(comm) && quick_run(comm, memo, &begun)) return WEFT_OK;
     uint64_t deadline_ns = options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
     struct weft_request *request = request_make(comm, call, memo, deadline_ns);
-    request->signature = memo->signature;
-    if (call->collective == WEFT_SEND_RECV) request->signature.root = call->receives ? call->root : call->peer;
     request->operation = begun;
     if (comm->grouping) {
         group_add(comm, request);
