@@ -32,6 +32,7 @@ static uint32_t choice_hash(const struct weft_comm *comm, const struct select_ch
     uint64_t fields[] = {
         (uint64_t)choice->algorithm << 32 | choice->channel_units,
         (uint64_t)choice->slice_bytes << 32 | comm->slot_bytes,
+        choice->near,
         (uint64_t)choice->canonical << 32 | comm->slot_depth,
         cost_model_hash(comm->model), /* measured figures are a file's: ranks that read others hear of it first */
         comm->topology.book ? comm->topology.book->hash : 0,

@@ -20,13 +20,14 @@ struct plan_key {
     weft_algorithm algorithm;
     uint32_t channel_units, root, peer;
     bool canonical;
+    weft_algorithm near; /* whose steps are run instead where ranks are near; WEFT_ALGORITHM_AUTO: its own */
 };
 
 /* A plan made and bound, kept for the life of the communicator. */
 struct plan_entry {
     weft_collective collective;
     struct plan_key key;
-    weft_plan *plan;
+    weft_plan *plan, *near_plan; /* near_plan: or NULL */
     struct binding *binding;
     struct plan_entry *next;
 };

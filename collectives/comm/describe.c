@@ -70,10 +70,11 @@ static void describe_text(struct weft_comm *comm, struct text *text)
         }
     }
     for (const struct plan_entry *entry = comm->plans; entry; entry = entry->next)
-        text_add(text, "plan in use: %s%s %s root %u channels %u hash %016llx\n",
+        text_add(text, "plan in use: %s%s %s%s%s root %u channels %u hash %016llx\n",
                  entry->plan->canonical ? "canonical " : "", weft_collective_name(entry->collective),
-                 weft_algorithm_name(entry->key.algorithm), entry->key.root, entry->plan->channel_count,
-                 (unsigned long long)weft_plan_hash(entry->plan));
+                 weft_algorithm_name(entry->key.algorithm), entry->near_plan ? ", near by steps of " : "",
+                 entry->near_plan ? weft_algorithm_name(entry->key.near) : "", entry->key.root,
+                 entry->plan->channel_count, (unsigned long long)weft_plan_hash(entry->plan));
 }
 
 static void choice_json(struct text *text, const struct select_choice *choice, weft_collective collective,
@@ -119,6 +120,7 @@ static void describe_json(struct weft_comm *comm, struct text *text)
         json_object_begin(text, NULL);
         json_string(text, "collective", weft_collective_name(entry->collective));
         json_string(text, "algorithm", weft_algorithm_name(entry->key.algorithm));
+        if (entry->near_plan) json_string(text, "near", weft_algorithm_name(entry->key.near));
         json_bool(text, "canonical", entry->plan->canonical);
         json_unsigned(text, "root", entry->key.root);
         json_unsigned(text, "channels", entry->plan->channel_count);

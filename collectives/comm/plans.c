@@ -36,6 +36,22 @@ static weft_status plan_make(const struct weft_comm *comm, weft_collective colle
     return WEFT_OK;
 }
 
+static void entry_free(struct plan_entry *entry)
+{
+    binding_destroy(entry->binding);
+    weft_plan_destroy(entry->near_plan);
+    weft_plan_destroy(entry->plan);
+    free(entry);
+}
+
+static weft_status entry_add_near(struct weft_comm *comm, struct plan_entry *entry)
+{
+    struct plan_key key = entry->key;
+    key.algorithm = entry->key.near;
+    weft_status status = plan_make(comm, entry->collective, &key, &entry->near_plan);
+    return status == WEFT_OK ? binding_follow(entry->binding, entry->near_plan) : status;
+}
+
 static weft_status entry_make(struct weft_comm *comm, weft_collective collective, const struct plan_key *key,
                               struct plan_entry **entry)
 {
@@ -46,9 +62,9 @@ static weft_status entry_make(struct weft_comm *comm, weft_collective collective
     weft_status status = plan_make(comm, collective, key, &made->plan);
     uint32_t first_channel = made->collective == WEFT_SEND_RECV ? comm->pair_channel : 0;
     if (status == WEFT_OK) status = binding_create(comm->engine, made->plan, first_channel, &made->binding);
+    if (status == WEFT_OK && key->near != WEFT_ALGORITHM_AUTO) status = entry_add_near(comm, made);
     if (status != WEFT_OK) {
-        weft_plan_destroy(made->plan);
-        free(made);
+        entry_free(made);
         return status;
     }
     *entry = made;
@@ -59,7 +75,7 @@ static bool entry_serves(const struct plan_entry *entry, weft_collective collect
 {
     return entry->collective == collective && entry->key.algorithm == key->algorithm && entry->key.root == key->root &&
            entry->key.peer == key->peer && entry->key.channel_units == key->channel_units &&
-           entry->key.canonical == key->canonical;
+           entry->key.canonical == key->canonical && entry->key.near == key->near;
 }
 
 weft_status comm_plan(struct weft_comm *comm, weft_collective collective, const struct plan_key *key,
@@ -84,8 +100,6 @@ void comm_plans_free(struct weft_comm *comm)
     while (comm->plans) {
         struct plan_entry *entry = comm->plans;
         comm->plans = entry->next;
-        binding_destroy(entry->binding);
-        weft_plan_destroy(entry->plan);
-        free(entry);
+        entry_free(entry);
     }
 }

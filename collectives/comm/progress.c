@@ -75,7 +75,7 @@ void progress_begin(struct weft_comm *comm, struct weft_request *request)
     struct binding *binding = NULL;
     bool runs = !control_failed(comm->control) && !request_is_to_self(request);
     const struct plan_key key = {request->choice.algorithm, request->choice.channel_units, request->root, request->peer,
-                                 request->choice.canonical};
+                                 request->choice.canonical, request->choice.near};
     weft_collective collective = (weft_collective)request->signature.collective;
     weft_status status = runs ? comm_plan(comm, collective, &key, &binding) : WEFT_OK;
     if (status == WEFT_OK && runs) {

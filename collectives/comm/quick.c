@@ -37,7 +37,7 @@ static void count_operation(struct weft_comm *comm, uint64_t bytes)
 static weft_status binding_find(struct weft_comm *comm, struct call_memo *memo)
 {
     const struct plan_key key = {memo->choice.algorithm, memo->choice.channel_units, memo->signature.root, memo->peer,
-                                 memo->choice.canonical};
+                                 memo->choice.canonical, memo->choice.near};
     return comm_plan(comm, (weft_collective)memo->signature.collective, &key, &memo->binding);
 }
 

@@ -79,9 +79,16 @@ destroy:
     return status;
 }
 
+weft_status binding_follow(struct binding *binding, const struct weft_plan *plan)
+{
+    if (!binding->is_exchange || binding->near || exchange_runs(binding->engine, plan)) return WEFT_INVALID_ARGUMENT;
+    return binding_create(binding->engine, plan, binding->first_channel, &binding->near);
+}
+
 void binding_destroy(struct binding *binding)
 {
     if (!binding) return;
+    binding_destroy(binding->near);
     program_free(&binding->program);
     free(binding->streams);
     free(binding->uses);

@@ -5,6 +5,7 @@
 
 #include "collectives/exec/distance.h"
 #include "collectives/exec/exec_internal.h"
+#include "collectives/exec/stage.h"
 #include "collectives/plan/shape.h"
 
 /* What a cell carries of a loan. */
@@ -150,12 +151,30 @@ static bool all_ready(struct operation *operation, rank_set receivers)
 
 /* ---- Larger ones ---- */
 
+/* Steps are for a whole message, or for what portions have left of one; not for what they have left of each block. */
+static bool may_go_on_by_steps(const struct operation *operation)
+{
+    if (operation->portion.begin > 0) return shape_of(operation->binding->plan->collective)->blocks == BLOCKS_ONE;
+    return !stage_probes(operation);
+}
+
+/* What is left is a message of its own. */
+static void portions_skip(struct operation *operation)
+{
+    const uint64_t elements = operation->portion.begin;
+    const size_t bytes = elements * operation->element_bytes;
+    if (operation->call.send) operation->call.send = (const uint8_t *)operation->call.send + bytes;
+    if (operation->call.recv) operation->call.recv = (uint8_t *)operation->call.recv + bytes;
+    operation->call.count -= elements;
+    operation->portion = (struct portion){0, operation->call.count};
+}
+
 static void offers_send(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
     struct lent offers[EXCHANGE_RANKS];
     operation->offered = loan_offer(operation, offers);
-    if (operation->call.steps_when_near && operation->portion.begin == 0 && distance_is_near(engine))
+    if (operation->call.steps_when_near && may_go_on_by_steps(operation) && distance_is_near(engine))
         operation->offered |= OFFER_STEPS;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         const struct lent *lent = &offers[peer->rank];
@@ -172,7 +191,7 @@ static void offers_send(struct operation *operation)
  * Everybody's offers have come; all ranks read the same. Are all buffers lent, and is that the better way? Steps give
  * the same bits.
  */
-static bool offers_take(struct operation *operation)
+static bool offers_take(struct operation *operation, bool *steps_are_better)
 {
     struct engine *engine = operation->binding->engine;
     uint64_t all = operation->offered, any = operation->offered;
@@ -189,8 +208,8 @@ static bool offers_take(struct operation *operation)
         distance_look(operation, peer, offer.input.address ? &offer.input : &offer.output);
     }
     loan_divide(operation, any);
-    const bool steps_are_better = any & OFFER_COPIED && all & OFFER_STEPS;
-    return all & OFFER_LENT && !steps_are_better;
+    *steps_are_better = any & OFFER_COPIED && all & OFFER_STEPS;
+    return all & OFFER_LENT && !*steps_are_better;
 }
 
 /* ---- The course of an operation ---- */
@@ -207,10 +226,15 @@ void exchange_finish(struct engine *engine)
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) cell_fetch(&peer->lanes);
 }
 
-/* Its turn has come, and the steps of the plan are to be run. All ranks decide so for the same operations. */
-static void steps_instead(struct operation *operation)
+/*
+ * Its turn has come, and steps are to be run: those of the plan or, near, of one that does better there. All ranks
+ * decide so for the same operations.
+ */
+static void steps_instead(struct operation *operation, bool near)
 {
     turn_end(operation->binding->engine);
+    portions_skip(operation);
+    if (near && operation->binding->near) operation->binding = operation->binding->near;
     operation->phase = PHASE_STEPS;
     operation_begin_steps(operation);
 }
@@ -229,7 +253,7 @@ static bool exchange_begin(struct operation *operation)
     exchange->current = operation;
     const bool small = operation->is_small = small_is(&operation->call, operation->element_bytes);
     if (!small && !loan_serves(operation)) {
-        steps_instead(operation);
+        steps_instead(operation, false);
         return true;
     }
     if (!all_ready(operation, receivers_of(operation))) return false;
@@ -260,13 +284,14 @@ static void contents_end(struct operation *operation)
 
 static void loan_begin(struct operation *operation)
 {
-    const bool lent = offers_take(operation);
-    if (!lent && operation->portion.begin > 0) { /* what was lent before no longer is */
+    bool near;
+    const bool lent = offers_take(operation, &near);
+    if (!lent && !near && operation->portion.begin > 0) { /* what was lent before no longer is */
         operation_break_at(operation, 0, 1, operation->binding->engine->first_peer->rank, WEFT_PROTOCOL_ERROR);
         return;
     }
     if (!lent) {
-        steps_instead(operation);
+        steps_instead(operation, near);
         return;
     }
     loan_accept(operation);

@@ -70,6 +70,11 @@ bool engine_poll(struct engine *engine, uint64_t now_ns);
  */
 weft_status binding_create(struct engine *engine, const struct weft_plan *plan, uint32_t first_channel,
                            struct binding **binding);
+/*
+ * For a direct plan that goes by cells and loans: @p plan gives the same bits, and where it is steps that are to be run
+ * when ranks are near, they are those of @p plan. Borrowed as long as the binding is there.
+ */
+weft_status binding_follow(struct binding *binding, const struct weft_plan *plan);
 void binding_destroy(struct binding *binding);
 
 /* Where every block has a size of its own (all_to_allv): elements for, and from, each rank, and where they lie. */
@@ -90,9 +95,9 @@ struct operation_call {
     uint32_t check;       /* what both ends of every message must agree on: a hash of sequence and signature */
     bool overwrites;      /* outputs are written over inputs that others still need: nothing leaves from an input */
     bool acknowledged;    /* complete only when the peers have taken everything this rank sent */
-    /* Between threads of one core the plan's steps are faster than the kernel's copies. */
+    /* Between threads of one core steps are faster than the kernel's copies: the plan's, or see binding_follow(). */
     bool steps_when_near;
-    /* There, buffers that peers cannot map had better go by the stage. */
+    /* There, buffers that peers cannot map had better go by the stage; with steps_when_near only what probes does. */
     bool stages_when_near;
 };
 

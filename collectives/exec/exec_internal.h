@@ -125,7 +125,8 @@ struct binding {
     weft_op op;
     reduce_function combine; /* NULL: there was none */
     size_t element_bytes;
-    bool is_exchange; /* operations go by exchange.h */
+    struct binding *near; /* whose steps are run if ranks are near; NULL: its own */
+    bool is_exchange;     /* operations go by exchange.h */
     struct exchange_binding exchange;
 };
 

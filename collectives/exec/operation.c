@@ -16,10 +16,13 @@ static bool reserve(void **array, uint32_t count, size_t size)
     return grown;
 }
 
-/* Room for the binding's tracks and uses. */
+/* Room for the binding's tracks and uses, or those of the one whose steps may come to be run instead. */
 static bool operation_grow(struct operation *operation, const struct binding *binding)
 {
+    const struct binding *near = binding->near ? binding->near : binding;
     uint32_t tracks = binding->program.track_count, uses = binding->use_count;
+    if (near->program.track_count > tracks) tracks = near->program.track_count;
+    if (near->use_count > uses) uses = near->use_count;
     if (tracks > operation->cursor_capacity) {
         if (!reserve((void **)&operation->cursors, tracks, sizeof *operation->cursors)) return false;
         operation->cursor_capacity = tracks;

@@ -5,6 +5,10 @@
 
 #include "collectives/exec/distance.h"
 
+/* Up to so many, what ranks have told each other is still in caches when the next call comes; then nobody has to probe
+ * whether steps are to be run. */
+#define STEPS_AT_ONCE_PORTIONS 4u
+
 /* Of the stage; the other half is the output's. */
 static size_t half_bytes(const struct operation *operation)
 {
@@ -27,15 +31,16 @@ uint64_t stage_portion(const struct operation *operation)
 
 bool stage_probes(const struct operation *operation)
 {
-    return operation->call.stages_when_near && operation->portion.begin == 0 &&
-           stage_portion(operation) < operation->call.count;
+    const struct operation_call *call = &operation->call;
+    return call->stages_when_near && operation->portion.begin == 0 && stage_portion(operation) < call->count &&
+           (!call->steps_when_near || STEPS_AT_ONCE_PORTIONS * stage_portion(operation) < call->count);
 }
 
 bool stage_serves(const struct operation *operation)
 {
     const struct engine *engine = operation->binding->engine;
     return operation->call.stages_when_near && engine->config.stage && fitting(operation) > 0 &&
-           distance_is_near(engine);
+           distance_is_near(engine) && (!operation->call.steps_when_near || stage_probes(operation));
 }
 
 const void *stage_input(const struct operation *operation, uint64_t places)

@@ -244,12 +244,14 @@ enum {
     MUCH = 128 << 10,
     MUCH_SCATTERED = 512 << 10,
     MUCH_BROADCAST = 1 << 20,
+    MUCH_BROADCAST_CROWDED = 256 << 10,
 };
 
 bool price_steps_are_better_near(const struct select_request *request)
 {
-    /* Ranks that share processors lose by the further round what they gain. */
-    if (!request->copies || request->crowd > 1 || goes_with_cells(request)) return false;
+    if (!request->copies || goes_with_cells(request)) return false;
+    /* Ranks that share processors lose by the further round what they gain, but where all wait for one that stages. */
+    if (request->crowd > 1) return request->collective == WEFT_BROADCAST && request->bytes >= MUCH_BROADCAST_CROWDED;
     switch (request->collective) {
     case WEFT_BROADCAST:
         return request->bytes <= LITTLE_FROM_ROOT || request->bytes >= MUCH_BROADCAST;
@@ -257,6 +259,24 @@ bool price_steps_are_better_near(const struct select_request *request)
         return request->bytes <= LITTLE_FROM_ROOT || request->bytes >= MUCH_SCATTERED;
     default:
         return request->bytes <= LITTLE || request->bytes >= MUCH;
+    }
+}
+
+/*
+ * A tree's message is two halves, each on its way while the other is worked on. What is only copied has the bits it
+ * had, and so has the sum of two, which is rounded once, wherever that is done.
+ */
+weft_algorithm price_algorithm_near(const struct select_request *request)
+{
+    const bool is_for_two = request->rank_count == 2 && request->bytes >= MUCH;
+    switch (request->collective) {
+    case WEFT_ALL_REDUCE:
+    case WEFT_REDUCE:
+        return is_for_two ? WEFT_ALGORITHM_TREE : WEFT_ALGORITHM_AUTO;
+    case WEFT_BROADCAST:
+        return is_for_two || request->crowd > 1 ? WEFT_ALGORITHM_TREE : WEFT_ALGORITHM_AUTO;
+    default:
+        return WEFT_ALGORITHM_AUTO;
     }
 }
 

@@ -13,6 +13,8 @@ bool price_is_by_exchange(const struct cost_model *model, const struct select_re
  * Whatever the model's figures are of: they are of where processors were when they were measured.
  */
 bool price_steps_are_better_near(const struct select_request *request);
+/* If so, those of which plan, of equal bits? WEFT_ALGORITHM_AUTO: its own. */
+weft_algorithm price_algorithm_near(const struct select_request *request);
 /* Had buffers that peers cannot map better go by the stage (exec/stage.h)? */
 bool price_stages_are_better_near(const struct select_request *request);
 /* What each message waits where ranks share processors: until the others that share this one have had their turn. */

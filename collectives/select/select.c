@@ -127,6 +127,7 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
     made.stages_when_near =
         price_is_by_exchange(model, request, made.algorithm) && price_stages_are_better_near(request);
     made.steps_when_near = price_is_by_exchange(model, request, made.algorithm) && price_steps_are_better_near(request);
+    if (made.steps_when_near && !request->canonical) made.near = price_algorithm_near(request);
     if (made.algorithm == WEFT_ALGORITHM_HIERARCHICAL) price_hierarchical(model, request, &made.channel_units);
     if (!made.channel_units) made.channel_units = 1;
     *choice = made;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a direct plan's ranks run its steps, lend each other their buffers or stage them, the results have equal
- * bits. */
+/* Whether a direct plan's ranks run its steps, lend each other their buffers, stage them or run another plan's steps
+ * that are to be as good, the results have equal bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +16,7 @@
 #include "transport/sim/sim.h"
 
 enum { RANKS = 5, COUNT = 2500, BYTES = RANKS * COUNT * 8, TURNS = 200000, STAGE_BYTES = 16 << 10, LOOKS = 3 };
+enum { SMALL_STAGE_BYTES = 2 << 10 }; /* so that a message is more portions than steps are run of at once */
 _Static_assert(COUNT * 2 > EXCHANGE_BYTES, "even the narrowest type is more than goes with the cells");
 
 struct rank {
@@ -34,7 +35,15 @@ struct trial {
     enum sim_lending lending;
     uint32_t stagers; /* bit r: rank r finds the others near, and may stage */
     bool in_place;
+    weft_algorithm near;  /* whose steps are run if ranks are near; WEFT_ALGORITHM_AUTO: nobody's */
+    uint32_t stage_bytes; /* 0: STAGE_BYTES */
+    uint32_t ranks;       /* 0: RANKS */
 };
+
+static uint32_t ranks_of(const struct trial *trial)
+{
+    return trial->ranks ? trial->ranks : RANKS;
+}
 
 static uint8_t inputs[RANKS][BYTES];
 
@@ -70,18 +79,19 @@ static void inputs_draw(struct random *random, weft_dtype dtype)
 }
 
 static void rank_create(struct rank *rank, uint32_t number, struct sim_fabric *fabric, const weft_plan *plan,
-                        uint32_t stagers)
+                        const struct trial *trial)
 {
+    const uint32_t stagers = trial->stagers, stage_bytes = trial->stage_bytes ? trial->stage_bytes : STAGE_BYTES;
     assert_int_equal(sim_endpoint_create(fabric, number, &rank->endpoint), WEFT_OK);
     const struct engine_config config = {.endpoint = rank->endpoint,
                                          .rank = number,
-                                         .rank_count = RANKS,
+                                         .rank_count = ranks_of(trial),
                                          .channel_limit = 4,
                                          .slot_depth = 4,
                                          .slot_bytes = 4096,
                                          .exchanges = true,
                                          .stage = stagers ? rank->stage : NULL,
-                                         .stage_bytes = stagers ? STAGE_BYTES : 0,
+                                         .stage_bytes = stagers ? stage_bytes : 0,
                                          .clock_ns = stagers >> number & 1 ? clock_of_near : clock_of_apart};
     assert_int_equal(engine_create(&config, &rank->engine), WEFT_OK);
     assert_int_equal(binding_create(rank->engine, plan, 0, &rank->binding), WEFT_OK);
@@ -90,31 +100,32 @@ static void rank_create(struct rank *rank, uint32_t number, struct sim_fabric *f
 static void operations_run(const struct trial *trial, struct rank *ranks, struct sim_fabric *fabric)
 {
     uint32_t complete = 0;
-    for (uint32_t i = 0; i < RANKS; i++) {
+    for (uint32_t i = 0; i < ranks_of(trial); i++) {
         if (trial->in_place) memcpy(ranks[i].recv, inputs[i], BYTES);
         const struct operation_call call = {.send = trial->in_place ? ranks[i].recv : inputs[i],
                                             .recv = ranks[i].recv,
                                             .count = COUNT,
                                             .dtype = trial->dtype,
                                             .op = trial->op,
-                                            .divisor = trial->op == WEFT_AVG ? RANKS : 1,
+                                            .divisor = trial->op == WEFT_AVG ? ranks_of(trial) : 1,
                                             .slice_bytes = 1024,
                                             .check = 7,
                                             .overwrites = trial->in_place,
+                                            .steps_when_near = trial->near != WEFT_ALGORITHM_AUTO,
                                             .stages_when_near = trial->stagers != 0};
         if (ranks[i].operation) operation_free(ranks[i].operation);
         assert_int_equal(operation_start(ranks[i].engine, ranks[i].binding, &call, &ranks[i].operation), WEFT_OK);
     }
-    for (uint32_t turn = 0; turn < TURNS && complete < RANKS; turn++) {
+    for (uint32_t turn = 0; turn < TURNS && complete < ranks_of(trial); turn++) {
         complete = 0;
-        for (uint32_t i = 0; i < RANKS; i++) {
+        for (uint32_t i = 0; i < ranks_of(trial); i++) {
             bool moved = false;
             engine_poll(ranks[i].engine, sim_now_ns(fabric));
             complete += operation_advance(ranks[i].operation, &moved) == WEFT_OK;
         }
         sim_step(fabric);
     }
-    assert_int_equal(complete, RANKS);
+    assert_int_equal(complete, ranks_of(trial));
 }
 
 /* Rank 0 alone has something to broadcast or scatter. */
@@ -134,10 +145,11 @@ static bool has_staged(const struct trial *trial, const struct rank *rank)
 static uint8_t *results_of(const struct trial *trial)
 {
     struct rank *ranks = calloc(RANKS, sizeof *ranks);
-    uint8_t *results = malloc((size_t)RANKS * BYTES);
+    uint8_t *results = calloc(RANKS, BYTES);
     struct sim_fabric *fabric;
     weft_plan *plan;
-    const struct sim_config sim = {.rank_count = RANKS,
+    const uint32_t rank_count = ranks_of(trial);
+    const struct sim_config sim = {.rank_count = rank_count,
                                    .latency_ns = 100,
                                    .bytes_per_s = 1e9,
                                    .path_count = 1,
@@ -146,26 +158,35 @@ static uint8_t *results_of(const struct trial *trial)
     const weft_plan_spec spec = {.size = sizeof spec,
                                  .collective = trial->collective,
                                  .algorithm = WEFT_ALGORITHM_DIRECT,
-                                 .rank_count = RANKS,
-                                 .root = trial->collective == WEFT_REDUCE ? 3 : 0,
+                                 .rank_count = rank_count,
+                                 .root = trial->collective == WEFT_REDUCE ? 3 % rank_count : 0,
                                  .slot_depth = 4};
     assert_non_null(ranks);
     assert_non_null(results);
     assert_int_equal(sim_fabric_create(&sim, &fabric), WEFT_OK);
     assert_int_equal(weft_plan_create(&spec, &plan), WEFT_OK);
-    for (uint32_t i = 0; i < RANKS; i++) rank_create(&ranks[i], i, fabric, plan, trial->stagers);
+    struct weft_plan_spec near_spec = spec;
+    weft_plan *near = NULL;
+    near_spec.algorithm = trial->near;
+    if (trial->near) assert_int_equal(weft_plan_create(&near_spec, &near), WEFT_OK);
+    for (uint32_t i = 0; i < rank_count; i++) {
+        rank_create(&ranks[i], i, fabric, plan, trial);
+        if (near) assert_int_equal(binding_follow(ranks[i].binding, near), WEFT_OK);
+    }
     /* Who stages does so once it has looked at the others some times. */
     for (int i = 0; i < (trial->stagers ? LOOKS : 1); i++) operations_run(trial, ranks, fabric);
-    for (uint32_t i = 0; i < RANKS; i++) {
-        assert_int_equal(operation_runs_steps(ranks[i].operation), trial->lending == SIM_LENDS_NOTHING);
+    const bool by_steps = trial->lending == SIM_LENDS_NOTHING || near;
+    for (uint32_t i = 0; i < rank_count; i++) {
+        assert_int_equal(operation_runs_steps(ranks[i].operation), by_steps);
         memcpy(results + (size_t)i * BYTES, ranks[i].recv, BYTES);
-        assert_int_equal(has_staged(trial, &ranks[i]), is_to_stage(trial, i));
+        if (!near) assert_int_equal(has_staged(trial, &ranks[i]), is_to_stage(trial, i));
         operation_free(ranks[i].operation);
         engine_destroy(ranks[i].engine);
         binding_destroy(ranks[i].binding);
         endpoint_destroy(ranks[i].endpoint);
     }
     weft_plan_destroy(plan);
+    weft_plan_destroy(near);
     sim_fabric_destroy(fabric);
     free(ranks);
     return results;
@@ -185,12 +206,13 @@ static void steps_and_loans_give_equal_bits(void **state)
         inputs_draw(&random, dtypes[d]);
         for (size_t c = 0; c < sizeof collectives / sizeof *collectives; c++)
             for (size_t o = 0; o < sizeof ops / sizeof *ops; o++) {
-                uint8_t *by_steps =
-                    results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_NOTHING, 0, false});
-                uint8_t *copied =
-                    results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_COPIED, 0, false});
-                uint8_t *mapped =
-                    results_of(&(struct trial){collectives[c], dtypes[d], ops[o], SIM_LENDS_MAPPED, 0, false});
+                struct trial trial = {.collective = collectives[c], .dtype = dtypes[d], .op = ops[o]};
+                trial.lending = SIM_LENDS_NOTHING;
+                uint8_t *by_steps = results_of(&trial);
+                trial.lending = SIM_LENDS_COPIED;
+                uint8_t *copied = results_of(&trial);
+                trial.lending = SIM_LENDS_MAPPED;
+                uint8_t *mapped = results_of(&trial);
                 assert_memory_equal(by_steps, copied, (size_t)RANKS * BYTES);
                 assert_memory_equal(by_steps, mapped, (size_t)RANKS * BYTES);
                 free(by_steps);
@@ -218,7 +240,11 @@ static void staged_buffers_give_equal_bits(void **state)
     print_message("seed %llu\n", (unsigned long long)seed);
     inputs_draw(&random, WEFT_FLOAT32);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        struct trial trial = {cases[c].collective, WEFT_FLOAT32, WEFT_SUM, SIM_LENDS_COPIED, 0, cases[c].in_place};
+        struct trial trial = {.collective = cases[c].collective,
+                              .dtype = WEFT_FLOAT32,
+                              .op = WEFT_SUM,
+                              .lending = SIM_LENDS_COPIED,
+                              .in_place = cases[c].in_place};
         uint8_t *copied = results_of(&trial);
         for (size_t s = 0; s < sizeof stagers / sizeof *stagers; s++) {
             trial.stagers = stagers[s];
@@ -230,9 +256,56 @@ static void staged_buffers_give_equal_bits(void **state)
     }
 }
 
+/* The plans that select.c has near ranks run the steps of; of a long message after a portion that was staged. */
+static void steps_of_plans_for_near_ranks_give_equal_bits(void **state)
+{
+    (void)state;
+    static const weft_dtype dtypes[] = {WEFT_FLOAT32, WEFT_BFLOAT16};
+    static const struct {
+        weft_collective collective;
+        weft_op op;
+        uint32_t ranks, stage_bytes;
+        bool in_place;
+    } cases[] = {
+        {WEFT_ALL_REDUCE, WEFT_SUM, 2, STAGE_BYTES, false},
+        {WEFT_ALL_REDUCE, WEFT_AVG, 2, STAGE_BYTES, true},
+        {WEFT_REDUCE, WEFT_SUM, 2, STAGE_BYTES, false},
+        {WEFT_REDUCE, WEFT_PROD, 2, STAGE_BYTES, true},
+        {WEFT_BROADCAST, WEFT_SUM, 2, STAGE_BYTES, false},
+        {WEFT_BROADCAST, WEFT_SUM, RANKS, STAGE_BYTES, false},
+        {WEFT_BROADCAST, WEFT_SUM, 2, SMALL_STAGE_BYTES, false},
+        {WEFT_BROADCAST, WEFT_SUM, RANKS, SMALL_STAGE_BYTES, false},
+        {WEFT_BROADCAST, WEFT_SUM, RANKS, SMALL_STAGE_BYTES, true},
+    };
+    const uint64_t seed = 20261124;
+    struct random random;
+    random_seed(&random, seed);
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+        inputs_draw(&random, dtypes[d]);
+        for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+            struct trial trial = {.collective = cases[c].collective,
+                                  .dtype = dtypes[d],
+                                  .op = cases[c].op,
+                                  .lending = SIM_LENDS_COPIED,
+                                  .in_place = cases[c].in_place,
+                                  .ranks = cases[c].ranks};
+            uint8_t *copied = results_of(&trial);
+            trial.near = WEFT_ALGORITHM_TREE;
+            trial.stagers = 0x1f;
+            trial.stage_bytes = cases[c].stage_bytes;
+            uint8_t *near = results_of(&trial);
+            assert_memory_equal(copied, near, (size_t)RANKS * BYTES);
+            free(near);
+            free(copied);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_and_loans_give_equal_bits),
-                                       cmocka_unit_test(staged_buffers_give_equal_bits)};
+                                       cmocka_unit_test(staged_buffers_give_equal_bits),
+                                       cmocka_unit_test(steps_of_plans_for_near_ranks_give_equal_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,6 +119,25 @@ static void near_what_just_fits_a_slice_is_lent(void **state)
     }
 }
 
+static void near_ranks_run_other_steps_only_where_those_give_equal_bits(void **state)
+{
+    (void)state;
+    struct select_request request = {
+        .collective = WEFT_ALL_REDUCE, .rank_count = 2, .bytes = 1 << 20, .exchange_bytes = EXCHANGE, .copies = true};
+    assert_int_equal(choose(&cost_model_shm, request).near, WEFT_ALGORITHM_TREE);
+    request.canonical = true;
+    assert_int_equal(choose(&cost_model_shm, request).near, WEFT_ALGORITHM_AUTO);
+    request.canonical = false;
+    request.rank_count = 4; /* sums of four depend on their order */
+    assert_int_equal(choose(&cost_model_shm, request).near, WEFT_ALGORITHM_AUTO);
+    request.forced = WEFT_ALGORITHM_DIRECT;
+    request.crowd = 2;
+    assert_false(choose(&cost_model_shm, request).steps_when_near);
+    request.collective = WEFT_BROADCAST; /* nothing is summed, and all would wait until the root has staged */
+    assert_true(choose(&cost_model_shm, request).steps_when_near);
+    assert_int_equal(choose(&cost_model_shm, request).near, WEFT_ALGORITHM_TREE);
+}
+
 static void ranks_that_share_processors_stage_what_is_combined_or_goes_to_several(void **state)
 {
     (void)state;
@@ -263,6 +282,7 @@ int main(void)
         cmocka_unit_test(ranks_that_share_processors_exchange_by_rounds_too),
         cmocka_unit_test(threads_of_one_core_leave_it_to_the_direct_plan),
         cmocka_unit_test(near_steps_are_wanted_of_a_direct_plan_alone),
+        cmocka_unit_test(near_ranks_run_other_steps_only_where_those_give_equal_bits),
         cmocka_unit_test(ranks_that_share_processors_stage_what_is_combined_or_goes_to_several),
         cmocka_unit_test(near_what_just_fits_a_slice_is_lent),
         cmocka_unit_test(without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps),
