@@ -36,6 +36,15 @@ struct stream {
 
 enum peer_state { PEER_CONNECTING, PEER_CONNECTED, PEER_FAILED };
 
+/* For steady.c: memory that slices for a peer leave from, and that the peer's kernel reads. */
+struct steady {
+    uint8_t *slots; /* NULL: not needed yet */
+    uint8_t *mapped;
+    size_t mapped_bytes;
+    uint32_t slices;     /* that left from there */
+    uint32_t near_looks; /* in a row */
+};
+
 /* A rank this engine is, or was, connected to. */
 struct peer {
     struct engine *engine;
@@ -45,6 +54,7 @@ struct peer {
     struct connection *connection;
     uint8_t *mapped; /* the peer's slots in this process, or NULL: then slices leave from `staging` */
     uint8_t *staging;
+    struct steady steady;               /* the same, for connections with steady_bytes */
     struct stream *incoming, *outgoing; /* channel_limit each */
     /* Puts that the transport has refused, in order. Credits and slots bound their number. */
     struct put *refused;
@@ -79,6 +89,12 @@ static inline bool peer_unfinished(const struct peer *peer)
     return peer->state == PEER_CONNECTED && (peer->refused_count > 0 || peer->leaving_count > 0);
 }
 void peer_destroy(struct peer *peer);
+
+/* Had a slice of so many bytes for this peer better leave from steady memory? From then on it has some. */
+bool steady_serves(struct peer *peer, size_t bytes);
+/* A slice is about to be written there, at @p offset. */
+void steady_look(struct peer *peer, uint64_t offset);
+void steady_close(struct peer *peer);
 
 /* Take the cell that is awaited of the peer, in an exchange with these receivers: as cell_come(). */
 static inline weft_status peer_cell_take(struct peer *peer, rank_set receivers, uint32_t check)

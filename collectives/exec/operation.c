@@ -280,6 +280,7 @@ static bool step_ready(struct operation *operation, uint32_t track, const struct
 struct piece {
     struct range range;
     uint32_t block, check;
+    bool steady; /* leaves from memory that peers' connections refer to */
 };
 
 /* Where a block begins in a buffer that holds it. */
@@ -307,7 +308,10 @@ static void *operand_address(const struct operation *operation, uint32_t operand
     const struct peer *peer = stream->peer;
     uint64_t offset = slot_offset(&peer->engine->config, stream->channel, stream->position);
     if (stream == &peer->incoming[stream->channel]) return peer->connection->granted + offset;
-    return (peer->mapped ? peer->mapped : peer->staging) + offset;
+    return (peer->mapped                          ? peer->mapped
+            : piece->steady && peer->steady.slots ? peer->steady.slots
+                                                  : peer->staging) +
+           offset;
 }
 
 /* A premultiplied sum scales a rank's input wherever it is read; slots and outputs hold what has been scaled. */
@@ -346,6 +350,21 @@ static uint32_t step_departure(const struct operation *operation, const struct p
     return copy && !operation->call.overwrites ? step->first_operand : PLAN_NONE;
 }
 
+/* Does one of the step's slices go to a peer for whom it had better leave from steady memory? */
+static bool step_is_steady(const struct operation *operation, const struct plan_step *step, const struct piece *piece)
+{
+    const size_t bytes = (piece->range.end - piece->range.begin) * operation->element_bytes;
+    struct stream *const *streams = operation->binding->streams + step->first_operand + step->source_count;
+    bool steady = false;
+    for (uint32_t i = 0; i < step->destination_count; i++) {
+        if (!streams[i] || streams[i]->peer->mapped || !steady_serves(streams[i]->peer, bytes)) continue;
+        const struct engine_config *config = &streams[i]->peer->engine->config;
+        steady_look(streams[i]->peer, slot_offset(config, streams[i]->channel, streams[i]->position));
+        steady = true;
+    }
+    return steady;
+}
+
 /* Is this destination a slot that cannot be stored to, of a slice that leaves from elsewhere? */
 static bool needs_no_store(const struct stream *stream, uint32_t departure)
 {
@@ -369,12 +388,14 @@ static void step_combine(const struct operation *operation, const struct plan_st
         partial_sources[i] = operand_is_partial(operation, step->first_operand + i);
         partial |= partial_sources[i];
     }
-    for (uint32_t i = first_destination; i < first_destination + step->destination_count; i++)
-        if (!needs_no_store(operation->binding->streams[i], departure))
-            destinations[destination_count++] = operand_address(operation, i, piece);
     uint32_t divisor = step->flags & STEP_FINAL ? operation->call.divisor : 1;
-    bool in_place = step->source_count == 1 && destination_count == 1 && sources[0] == destinations[0];
-    if (destination_count == 0 || (in_place && divisor <= 1 && !scaled)) return;
+    bool copies = step->source_count == 1 && divisor <= 1 && !scaled;
+    for (uint32_t i = first_destination; i < first_destination + step->destination_count; i++) {
+        if (needs_no_store(operation->binding->streams[i], departure)) continue;
+        void *destination = operand_address(operation, i, piece);
+        if (!copies || destination != sources[0]) destinations[destination_count++] = destination;
+    }
+    if (destination_count == 0) return;
     const struct reduce_call call = {
         .sources = sources,
         .source_count = step->source_count,
@@ -384,6 +405,7 @@ static void step_combine(const struct operation *operation, const struct plan_st
         .divisor = divisor,
         .scales = scaled ? scales : NULL,
         .partial_sources = partial ? partial_sources : NULL,
+        .streaming = piece->steady,
         .partial_result = step_makes_partial(operation, step),
         .chained = !(step->flags & STEP_TREE),
     };
@@ -420,7 +442,7 @@ static void stream_give_back(struct stream *stream, bool awaited, uint16_t path_
 }
 
 /* Announce a slot that is full at the peer, or that this put fills: from @p source, or from staging if that is NULL. */
-static void stream_announce(struct stream *stream, uint32_t check, const void *source, uint32_t bytes,
+static void stream_announce(struct stream *stream, const struct piece *piece, const void *source, uint32_t bytes,
                             uint16_t path_hint)
 {
     struct peer *peer = stream->peer;
@@ -429,11 +451,13 @@ static void stream_announce(struct stream *stream, uint32_t check, const void *s
     struct put put = {
         .flags = PUT_NOTIFY,
         .path_hint = path_hint,
-        .tag = stream->channel << TAG_CHANNEL_SHIFT | place << TAG_SLOT_SHIFT | check,
+        .tag = stream->channel << TAG_CHANNEL_SHIFT | place << TAG_SLOT_SHIFT | piece->check,
         .remote_offset = slot_offset(config, stream->channel, stream->position),
     };
     if (!peer->mapped) {
-        put.source = source ? source : peer->staging + put.remote_offset;
+        const bool steady = piece->steady && peer->steady.slots;
+        put.source = source ? source : (steady ? peer->steady.slots : peer->staging) + put.remote_offset;
+        if (steady) put.flags |= PUT_STEADY;
         put.bytes = bytes;
     }
     stream->position++;
@@ -455,7 +479,7 @@ static void step_notify(const struct operation *operation, const struct plan_tra
         if (i < step->source_count)
             stream_give_back(streams[i], operation->call.acknowledged, track->path_hint);
         else
-            stream_announce(streams[i], piece->check, source, bytes, track->path_hint);
+            stream_announce(streams[i], piece, source, bytes, track->path_hint);
     }
 }
 
@@ -494,7 +518,8 @@ static void track_advance(struct operation *operation, uint32_t track, bool *mov
         const struct plan_step *step = &operation->binding->program.steps[cursor->track->first_step + cursor->step];
         if (!step_ready(operation, track, step)) return;
         struct piece piece = piece_at(operation, cursor, step);
-        uint32_t departure = step_departure(operation, step);
+        piece.steady = step_is_steady(operation, step, &piece);
+        uint32_t departure = piece.steady ? PLAN_NONE : step_departure(operation, step);
         if (piece.range.end > piece.range.begin && step->source_count > 0 && step->destination_count > 0)
             step_combine(operation, step, &piece, departure);
         step_notify(operation, cursor->track, step, &piece, departure);

@@ -151,6 +151,7 @@ void peer_destroy(struct peer *peer)
 {
     connection_disconnect(peer->connection);
     if (peer->staging) munmap(peer->staging, slots_bytes(&peer->engine->config));
+    steady_close(peer);
     free(peer->incoming[0].checks);
     free(peer->incoming);
     free(peer->outgoing);

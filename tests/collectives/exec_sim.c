@@ -76,6 +76,7 @@ static void every_generator_is_right_for_small_counts(void **state)
                     config.spec.channel_count = channels;
                     config.count = counts[i];
                     config.sim.maps = i % 2;
+                    config.sim.steady = i % 4 < 2;
                     run_checked(&config, i);
                 }
             }
@@ -97,6 +98,7 @@ static void every_collective_is_right_for_small_counts(void **state)
                     config.spec.channel_count = 1 + i % 3;
                     config.count = counts[i];
                     config.sim.maps = i % 2;
+                    config.sim.steady = i % 4 < 2;
                     config.in_place = (i / 2) % 2;
                     config.first_channel = i;
                     run_checked(&config, i);
@@ -116,6 +118,7 @@ static void rooted_collectives_are_right_from_every_root(void **state)
                     config.spec.channel_count = 1 + root % 4;
                     config.count = 3 * ranks + 2 + root * 50;
                     config.sim.maps = root % 2;
+                    config.sim.steady = root % 4 < 2;
                     config.in_place = root % 3 == 0;
                     run_checked(&config, root);
                 }
@@ -153,6 +156,7 @@ static void plans_over_a_layout_are_right(void **state)
                 config.count = seed * 311;
                 config.operations = 2;
                 config.sim.maps = seed % 2;
+                config.sim.steady = seed % 4 < 2;
                 config.in_place = seed / 2 % 2;
                 config.sim.jitter_ns = seed * 300;
                 run_checked(&config, seed);
@@ -186,6 +190,7 @@ static void hierarchical_plans_are_right_for_any_groups(void **state)
         config.count = collective == WEFT_BARRIER ? 0 : random_below(&random, 700);
         config.operations = 1 + (uint32_t)random_below(&random, 3);
         config.sim.maps = random_below(&random, 2);
+        config.sim.steady = random_below(&random, 2);
         config.in_place = random_below(&random, 2);
         config.sim.jitter_ns = random_below(&random, 5000);
         config.sim.refuse_per_mille = random_below(&random, 2) ? 200 : 0;
@@ -220,6 +225,7 @@ static struct world_config random_config(uint64_t seed)
     config.in_place = random_below(&random, 2);
     config.sim.seed = seed;
     config.sim.maps = random_below(&random, 2);
+    config.sim.steady = random_below(&random, 2);
     config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
     /* Large enough for everybody to copy a share. */
     if (algorithm == WEFT_ALGORITHM_DIRECT && shape->blocks == BLOCKS_ONE && config.sim.maps &&
@@ -267,6 +273,7 @@ static void a_dead_rank_is_named_by_those_who_wait_for_it(void **state)
         config.count = 3000;
         config.sim.seed = seed;
         config.sim.maps = random_below(&random, 2);
+        config.sim.steady = random_below(&random, 2);
         config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
         const struct sim_fault death = {
             .kind = SIM_KILL_RANK, .rank = victim, .at_ns = 1 + random_below(&random, 20000)};

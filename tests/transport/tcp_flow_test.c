@@ -74,23 +74,25 @@ static struct event await_event(struct couple *couple, uint32_t of)
     return event;
 }
 
+/* Copied on the way, or referred to. */
 static void a_large_put_arrives_whole_through_tiny_buffers(void **state)
 {
     (void)state;
-    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+    for (uint32_t way = 0; way < 6; way++) {
+        const bool refers = way % 2;
+        const uint16_t flags = PUT_NOTIFY | PUT_LOCAL_DONE | (refers ? PUT_STEADY : 0);
         struct couple couple;
-        couple_open(&couple, (struct tcp_config){.lanes = lanes, .socket_buffer_bytes = TINY_BUFFER_BYTES});
-        const struct put puts[2] = {{.source = couple.source,
-                                     .bytes = REGION_BYTES - 1,
-                                     .path_hint = 2,
-                                     .tag = 1,
-                                     .flags = PUT_NOTIFY | PUT_LOCAL_DONE},
-                                    {.source = couple.source + REGION_BYTES - 1,
-                                     .remote_offset = REGION_BYTES - 1,
-                                     .bytes = 1,
-                                     .path_hint = 2,
-                                     .tag = 2,
-                                     .flags = PUT_NOTIFY | PUT_LOCAL_DONE}};
+        couple_open(&couple, (struct tcp_config){.lanes = 1 + way / 2,
+                                                 .socket_buffer_bytes = TINY_BUFFER_BYTES,
+                                                 .references = refers ? TCP_REFER_ALWAYS : TCP_REFER_NEVER});
+        const struct put puts[2] = {
+            {.source = couple.source, .bytes = REGION_BYTES - 1, .path_hint = 2, .tag = 1, .flags = flags},
+            {.source = couple.source + REGION_BYTES - 1,
+             .remote_offset = REGION_BYTES - 1,
+             .bytes = 1,
+             .path_hint = 2,
+             .tag = 2,
+             .flags = flags}};
         assert_int_equal(connection_put(couple.connections[0], puts, 2), 2);
         /* Nobody reads, so the kernel cannot have it all, and the source is still needed. */
         for (int i = 0; i < 1000; i++)
@@ -105,6 +107,40 @@ static void a_large_put_arrives_whole_through_tiny_buffers(void **state)
         }
         couple_close(&couple);
     }
+}
+
+static void a_steady_put_is_not_copied(void **state)
+{
+    enum { BYTES = 64 << 10 };
+    struct couple couple;
+
+    (void)state;
+    couple_open(&couple, (struct tcp_config){.lanes = 1, .references = TCP_REFER_ALWAYS});
+    assert_true(couple.connections[0]->steady_bytes > 0);
+    const struct put put = {.source = couple.source, .bytes = BYTES, .flags = PUT_NOTIFY | PUT_LOCAL_DONE | PUT_STEADY};
+    assert_int_equal(connection_put(couple.connections[0], &put, 1), 1);
+    struct event event = {0};
+    for (int i = 0; i < 1000 && event.kind != EVENT_LOCAL_DONE; i++)
+        (void)endpoint_poll(couple.endpoints[0], &event, 1, clock_now_ns());
+    assert_int_equal(event.kind, EVENT_LOCAL_DONE);
+    couple.source[BYTES - 1] ^= 1; /* which breaks the promise, so that it can be seen */
+    assert_int_equal(await_event(&couple, 1).kind, EVENT_ARRIVED);
+    assert_memory_equal(couple.connections[1]->granted, couple.source, BYTES);
+    couple_close(&couple);
+}
+
+/* One that did would end this process. */
+static void a_steady_put_to_a_peer_that_is_gone_raises_no_signal(void **state)
+{
+    struct couple couple;
+
+    (void)state;
+    couple_open(&couple, (struct tcp_config){.lanes = 1, .references = TCP_REFER_ALWAYS});
+    tcp_sockets_kill(&couple.sockets, 1);
+    const struct put put = {.source = couple.source, .bytes = REGION_BYTES, .flags = PUT_NOTIFY | PUT_STEADY};
+    while (connection_put(couple.connections[0], &put, 1) == 1) continue;
+    assert_int_equal(await_event(&couple, 0).kind, EVENT_FAILED);
+    couple_close(&couple);
 }
 
 static void what_may_wait_leaves_with_the_next_poll(void **state)
@@ -237,7 +273,8 @@ static void puts_arrive_once_and_in_order(void **state)
         struct random random;
         uint32_t sent = 0, arrived = 0;
         print_message("WEFT_TEST_SEED=%llu\n", (unsigned long long)seed);
-        couple_open(&couple, (struct tcp_config){.lanes = 1 + (uint32_t)(seed % 2) * 2});
+        couple_open(&couple, (struct tcp_config){.lanes = 1 + (uint32_t)(seed % 2) * 2,
+                                                 .references = seed % 4 < 2 ? TCP_REFER_ALWAYS : TCP_REFER_NEVER});
         random_seed(&random, seed);
         while (arrived < COUNT) {
             const uint32_t bytes = sizes[random_below(&random, random_below(&random, 4) ? 4 : SIZES)];
@@ -246,7 +283,8 @@ static void puts_arrive_once_and_in_order(void **state)
                                     .bytes = bytes,
                                     .remote_offset = at,
                                     .tag = bytes,
-                                    .flags = random_below(&random, 2) ? PUT_NOTIFY : PUT_NOTIFY | PUT_MORE};
+                                    .flags = PUT_NOTIFY | (random_below(&random, 2) ? PUT_MORE : 0) |
+                                             (random_below(&random, 2) ? PUT_STEADY : 0)};
             if (sent < COUNT && sent - arrived < MOST_AHEAD)
                 sent += (uint32_t)connection_put(couple.connections[0], &put, 1);
             if (random_below(&random, 3) == 0) small_put(&couple, 1, 0);
@@ -380,6 +418,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_put_arrives_whole_through_tiny_buffers),
+        cmocka_unit_test(a_steady_put_is_not_copied),
+        cmocka_unit_test(a_steady_put_to_a_peer_that_is_gone_raises_no_signal),
         cmocka_unit_test(what_may_wait_leaves_with_the_next_poll),
         cmocka_unit_test(what_is_lazy_leaves_with_company_or_when_nothing_happens),
         cmocka_unit_test(the_second_of_two_small_puts_costs_no_acknowledgement),

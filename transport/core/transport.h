@@ -47,6 +47,9 @@ enum put_flags {
     PUT_LOCAL_DONE = 2, /* this side gets EVENT_LOCAL_DONE with the tag once `source` may be changed again */
     PUT_MORE = 4,       /* may wait for the next poll(), to leave together with what is put until then */
     PUT_LAZY = 8,       /* may wait for longer: for anything else on its path, arm(), or polls that find nothing */
+    PUT_STEADY = 16,    /* `source` stays as it is until the peer has answered that it has taken these bytes, or until
+                           the connection is disconnected: they need not be copied. EVENT_LOCAL_DONE does not say that
+                           they have arrived. */
 };
 
 struct put {
@@ -128,6 +131,12 @@ struct connection {
     uint8_t *granted; /* this side's region, zeroed at the start, which the peer writes; owned by the connection */
     size_t granted_bytes;
     size_t remote_bytes; /* size of the peer's region, once connected */
+    /*
+     * Puts of so many bytes and more had better be PUT_STEADY, from memory written past the caches, because what the
+     * transport copies it copies slowly; 0: none. Set by the transport, and set to 0 by its user too, who may find out
+     * that copies must be quick again.
+     */
+    uint32_t steady_bytes;
 };
 
 /*

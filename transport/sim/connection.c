@@ -99,15 +99,18 @@ static weft_status sim_connect(struct endpoint *base, uint32_t to, size_t grante
         free(region);
         return WEFT_OUT_OF_MEMORY;
     }
-    *end = (struct sim_connection){
-        .base = {.endpoint = base, .peer = to, .granted = region->bytes, .granted_bytes = granted_bytes},
-        .fabric = fabric,
-        .incarnation = end->incarnation,
-        .state = SIM_CONNECTING,
-        .own = region,
-        .puts = end->puts,
-        .events = end->events,
-        .event_capacity = end->event_capacity};
+    *end = (struct sim_connection){.base = {.endpoint = base,
+                                            .peer = to,
+                                            .granted = region->bytes,
+                                            .granted_bytes = granted_bytes,
+                                            .steady_bytes = fabric->config.steady},
+                                   .fabric = fabric,
+                                   .incarnation = end->incarnation,
+                                   .state = SIM_CONNECTING,
+                                   .own = region,
+                                   .puts = end->puts,
+                                   .events = end->events,
+                                   .event_capacity = end->event_capacity};
     sim_flight_reset(end);
     endpoint->active[endpoint->active_count++] = end;
     if (fabric->dead[to])

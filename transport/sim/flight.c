@@ -91,6 +91,10 @@ bool sim_flight_add(struct sim_connection *connection, const struct put *put)
     connection->free_puts = flying->next;
     *flying = (struct sim_put){.put = *put, .lands_ns = landing_ns(connection, &connection->paths[path], put->bytes)};
     path_append(connection, path, flying);
+    if (put->flags & PUT_STEADY && put->flags & PUT_LOCAL_DONE) {
+        flying->put.flags &= (uint16_t)~PUT_LOCAL_DONE;
+        sim_event_add(connection, EVENT_LOCAL_DONE, put->tag, (uint8_t)path, WEFT_OK);
+    }
     return true;
 }
 

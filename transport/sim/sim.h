@@ -59,6 +59,7 @@ struct sim_config {
     uint32_t queue_depth;      /* puts of one connection that have not landed, or not been polled; 0 means 64 */
     uint32_t refuse_per_mille; /* of puts, at random; EVENT_WRITABLE follows */
     bool maps;                 /* connection_map() works: direct stores land at once */
+    bool steady;               /* connections want PUT_STEADY; of such puts EVENT_LOCAL_DONE is told at once */
     enum sim_lending lending;
     const struct sim_fault *faults;
     size_t fault_count;

@@ -251,6 +251,7 @@ static weft_status lanes_open(struct tcp_connection *connection)
         struct tcp_lane *lane = &connection->lanes[i];
         lane->connection = connection;
         lane->fd = connection->placed[i].fd;
+        tcp_refer_open(lane);
         const weft_status status = tcp_lane_watch(lane);
         if (status) {
             while (i-- > 0) tcp_lane_unwatch(&connection->lanes[i]);

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/clock.h"
 #include "transport/tcp/tcp_internal.h"
 
 /* Entries that puts leave free for control frames. */
@@ -17,6 +18,7 @@
 struct gather {
     size_t total_bytes;
     uint32_t part_count, copied_bytes;
+    bool refers; /* the last frame's payload follows by reference, and nothing goes before that */
     struct iovec parts[64];
     uint8_t copies[4096];
 };
@@ -57,6 +59,10 @@ static bool gather_output(struct gather *gather, const struct tcp_output *output
         gather_copy(gather, wire + skip, TCP_FRAME_BYTES - skip);
         skip = TCP_FRAME_BYTES;
     }
+    if (output->steady) {
+        gather->refers = true;
+        return true;
+    }
     const size_t rest_bytes = output->frame.bytes - (size_t)(skip - TCP_FRAME_BYTES);
     if (rest_bytes == 0) return true;
     const uint8_t *rest = output->source + (skip - TCP_FRAME_BYTES);
@@ -89,21 +95,46 @@ static void output_advance(struct tcp_lane *lane, size_t bytes)
     }
 }
 
+/* The payload at the head, by reference. */
+static ssize_t refer_some(struct tcp_lane *lane, bool *more)
+{
+    struct tcp_output *output = &lane->queue[lane->head % TCP_QUEUE_ENTRIES];
+    const size_t at = (size_t)(lane->head_sent - TCP_FRAME_BYTES), rest_bytes = output->frame.bytes - at;
+    const bool last = lane->head + 1 == lane->tail;
+    const ssize_t sent = tcp_refer_send(lane, output->source + at, rest_bytes, !last);
+
+    if (sent < 0 && errno == EFAULT) {
+        output->steady = false;
+        errno = EINTR;
+        return -1;
+    }
+    lane->blocked = sent >= 0 && lane->piped_bytes > 0;
+    *more = sent >= 0 && !lane->blocked && (!last || (size_t)sent < rest_bytes);
+    return sent;
+}
+
 /* What the kernel took of everything that fits into one call, or -1. @p more: it has to be called again. */
 static ssize_t send_some(struct tcp_lane *lane, bool *more)
 {
     struct gather gather;
     uint32_t at = lane->head;
 
+    if (lane->head_sent >= TCP_FRAME_BYTES && lane->queue[lane->head % TCP_QUEUE_ENTRIES].steady)
+        return refer_some(lane, more);
     gather.total_bytes = gather.part_count = gather.copied_bytes = 0;
-    while (at != lane->tail &&
+    gather.refers = false;
+    while (at != lane->tail && !gather.refers &&
            gather_output(&gather, &lane->queue[at % TCP_QUEUE_ENTRIES], at == lane->head ? lane->head_sent : 0))
         at++;
     const struct msghdr message = {.msg_iov = gather.parts, .msg_iovlen = gather.part_count};
-    const ssize_t sent = gather.part_count == 1 ? send(lane->fd, gather.parts[0].iov_base, gather.parts[0].iov_len,
-                                                       MSG_DONTWAIT | MSG_NOSIGNAL)
-                                                : sendmsg(lane->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    *more = sent == (ssize_t)gather.total_bytes && at != lane->tail;
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (gather.refers ? MSG_MORE : 0);
+    const bool judged = lane->judged && gather.total_bytes >= TCP_JUDGED_BYTES;
+    const uint64_t begun_ns = judged ? clock_now_ns() : 0;
+    const ssize_t sent = gather.part_count == 1
+                             ? send(lane->fd, gather.parts[0].iov_base, gather.parts[0].iov_len, flags)
+                             : sendmsg(lane->fd, &message, flags);
+    if (judged && sent >= (ssize_t)TCP_JUDGED_BYTES) tcp_refer_judge(lane, (size_t)sent, clock_now_ns() - begun_ns);
+    *more = sent == (ssize_t)gather.total_bytes && (at != lane->tail || gather.refers);
     lane->blocked = sent >= 0 && sent < (ssize_t)gather.total_bytes;
     return sent;
 }
@@ -195,7 +226,9 @@ static bool put_one(struct tcp_connection *connection, struct tcp_lane *lane, co
                                                 .tag = put->tag,
                                                 .offset = put->remote_offset},
                                       .source = put->source,
-                                      .local_done = local_done};
+                                      .local_done = local_done,
+                                      .steady = put->flags & PUT_STEADY && put->bytes > COPIED_PAYLOAD_BYTES &&
+                                                tcp_refer_serves(lane)};
     enqueue(lane, &output, put->flags & PUT_LAZY);
     return true;
 }

@@ -3,6 +3,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -62,6 +63,26 @@ weft_status tcp_socket_prepare(int fd, const struct tcp_config *config)
         if (config->keepalive_ns) done &= set_keepalive(fd, config->keepalive_ns);
     }
     return done ? WEFT_OK : tcp_status_of_errno(errno);
+}
+
+static bool address_is_same(const struct sockaddr_storage *one, const struct sockaddr_storage *other)
+{
+    if (one->ss_family != other->ss_family) return false;
+    if (one->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)(const void *)one)->sin_addr.s_addr ==
+               ((const struct sockaddr_in *)(const void *)other)->sin_addr.s_addr;
+    if (one->ss_family != AF_INET6) return false;
+    return memcmp(&((const struct sockaddr_in6 *)(const void *)one)->sin6_addr,
+                  &((const struct sockaddr_in6 *)(const void *)other)->sin6_addr, sizeof(struct in6_addr)) == 0;
+}
+
+bool tcp_socket_is_local(int fd)
+{
+    struct sockaddr_storage own, peer;
+    socklen_t own_size = sizeof own, peer_size = sizeof peer;
+
+    return getsockname(fd, (struct sockaddr *)&own, &own_size) == 0 &&
+           getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0 && address_is_same(&own, &peer);
 }
 
 bool tcp_socket_silent(int fd, uint64_t keepalive_ns)

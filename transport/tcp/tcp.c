@@ -87,6 +87,7 @@ static void tcp_disconnect(struct connection *base)
     }
     /* Once all are served, so that all end together. */
     for (uint32_t i = 0; connection->lanes && i < connection->lane_count; i++) {
+        tcp_refer_close(&connection->lanes[i]);
         if (connection->lanes[i].ended || connection->failure == WEFT_PROTOCOL_ERROR)
             close(connection->lanes[i].fd);
         else

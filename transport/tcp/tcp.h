@@ -18,6 +18,11 @@ struct tcp_config {
     uint32_t rank, rank_count;
     uint32_t lanes; /* to each peer, at most TCP_MAX_LANES; 0: TCP_DEFAULT_LANES. The lower rank's number counts. */
     uint32_t socket_buffer_bytes; /* SO_SNDBUF and SO_RCVBUF; 0: the kernel sizes them as the path needs */
+    enum tcp_references {
+        TCP_REFER_WHERE_COPIES_ARE_SLOW, /* over loopback, as sends turn out to be */
+        TCP_REFER_ALWAYS,                /* for tests: connections want steady memory from the start */
+        TCP_REFER_NEVER,
+    } references;          /* to the memory of PUT_STEADY, instead of a copy of it */
     uint64_t keepalive_ns; /* a peer's kernel that answers nothing for so long is gone; 0: wait for ever. The kernel
                               counts seconds, so an idle connection may take up to 3 s more. */
     uint64_t linger_ns;    /* longest that disconnect() and endpoint_destroy() wait for accepted puts to leave */

@@ -20,6 +20,8 @@
 #define TCP_QUEUE_ENTRIES 256u /* of a lane; a power of two */
 #define TCP_DONE_ENTRIES 1024u /* of a connection; a power of two */
 #define TCP_INPUT_BYTES 8192u
+/* Of smaller sends the time is not that of the copy. */
+#define TCP_JUDGED_BYTES (60u << 10)
 /* Who has polled in vain for so long, about 10 us, has the time for what could wait. */
 #define TCP_LAZY_POLLS 32u
 
@@ -40,6 +42,7 @@ struct tcp_output {
     struct tcp_frame frame;
     const uint8_t *source;
     bool local_done;
+    bool steady; /* referred to, not copied */
 };
 
 struct tcp_lane {
@@ -61,6 +64,12 @@ struct tcp_lane {
     uint64_t head_sent;    /* bytes of the frame at the head that have gone, its header included */
     uint64_t queued_bytes; /* of all that is in the queue, without head_sent */
     struct tcp_output queue[TCP_QUEUE_ENTRIES];
+
+    /* For refer.c. */
+    int pipe[2];         /* -1: there is none */
+    size_t piped_bytes;  /* in it: of the frame at the head, after what has gone of that */
+    bool judged;         /* sends are timed */
+    uint32_t slow_sends; /* in a row */
 
     struct tcp_frame frame;
     uint32_t frame_received; /* bytes of its payload */
@@ -144,6 +153,8 @@ static inline struct tcp_endpoint *tcp_endpoint_of_connection(const struct tcp_c
 weft_status tcp_status_of_errno(int error);
 /* Options of a socket that the rendezvous has given. WEFT_UNSUPPORTED: it is no stream socket. */
 weft_status tcp_socket_prepare(int fd, const struct tcp_config *config);
+/* Is the peer on this host, as far as the addresses say? */
+bool tcp_socket_is_local(int fd);
 /* Has the peer's kernel been silent for @p keepalive_ns although we wait for its answer? */
 bool tcp_socket_silent(int fd, uint64_t keepalive_ns);
 /* Has the peer's kernel acknowledged all that was sent, or the peer ended the connection too? Discards input. */
@@ -164,6 +175,18 @@ bool tcp_lane_send_control(struct tcp_lane *lane, enum tcp_frame_kind kind);
 bool tcp_lane_drop_output(struct tcp_lane *lane);
 /* Make EVENT_WRITABLE due if there is room again for what was refused. */
 void tcp_connection_check_room(struct tcp_connection *connection);
+
+/* refer.c */
+
+/* Once the socket is there. */
+void tcp_refer_open(struct tcp_lane *lane);
+void tcp_refer_close(struct tcp_lane *lane);
+/* A send() of so many bytes, TCP_JUDGED_BYTES or more, took so long. */
+void tcp_refer_judge(struct tcp_lane *lane, size_t bytes, uint64_t taken_ns);
+/* Can payload of this lane be referred to? */
+bool tcp_refer_serves(struct tcp_lane *lane);
+/* Have the socket refer to the next @p bytes at @p source. As send(); EFAULT: they have to be copied. */
+ssize_t tcp_refer_send(struct tcp_lane *lane, const uint8_t *source, size_t bytes, bool more);
 
 /* receive.c */
 
