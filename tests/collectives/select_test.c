@@ -119,6 +119,21 @@ static void near_what_just_fits_a_slice_is_lent(void **state)
     }
 }
 
+/* A message to each of the others keeps a processor as busy at once as one after another. */
+static void ranks_that_share_processors_send_few_messages(void **state)
+{
+    (void)state;
+    for (uint64_t bytes = 8; bytes <= 8 << 10; bytes *= 4) {
+        struct select_request request = {
+            .collective = WEFT_ALL_GATHER, .rank_count = 4, .bytes = bytes, .exchange_bytes = 0, .crowd = 2};
+        assert_int_not_equal(choose(&cost_model_tcp, request).algorithm, WEFT_ALGORITHM_DIRECT);
+        request.collective = WEFT_REDUCE_SCATTER;
+        assert_int_not_equal(choose(&cost_model_tcp, request).algorithm, WEFT_ALGORITHM_DIRECT);
+        request.collective = WEFT_BROADCAST; /* as many messages whatever the way */
+        assert_int_equal(choose(&cost_model_tcp, request).algorithm, WEFT_ALGORITHM_DIRECT);
+    }
+}
+
 static void near_ranks_run_other_steps_only_where_those_give_equal_bits(void **state)
 {
     (void)state;
@@ -282,6 +297,7 @@ int main(void)
         cmocka_unit_test(ranks_that_share_processors_exchange_by_rounds_too),
         cmocka_unit_test(threads_of_one_core_leave_it_to_the_direct_plan),
         cmocka_unit_test(near_steps_are_wanted_of_a_direct_plan_alone),
+        cmocka_unit_test(ranks_that_share_processors_send_few_messages),
         cmocka_unit_test(near_ranks_run_other_steps_only_where_those_give_equal_bits),
         cmocka_unit_test(ranks_that_share_processors_stage_what_is_combined_or_goes_to_several),
         cmocka_unit_test(near_what_just_fits_a_slice_is_lent),
