@@ -10,8 +10,12 @@
 /* clang-format on */
 #include <math.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #include "base/config.h"
+#include "base/random.h"
 #include "reduce_reference.h"
 
 enum { PAIRS = 65536, SPARE = 64 };
@@ -86,6 +90,91 @@ static void every_pair_of_8_bit_numbers_is_combined_right(void **state)
             }
         }
     }
+}
+
+static const weft_dtype narrow_floats[] = {WEFT_FLOAT8_E4M3, WEFT_FLOAT8_E5M2};
+static const struct float_format *const narrow_formats[] = {&format_float8_e4m3, &format_float8_e5m2};
+
+/* All finite numbers of a format; returns how many. */
+static uint32_t list_finite(const struct float_format *format, uint8_t *numbers)
+{
+    uint32_t count = 0;
+    for (uint16_t byte = 0; byte < 256; byte++)
+        if (isfinite(format_decode(format, byte))) numbers[count++] = (uint8_t)byte;
+    return count;
+}
+
+/* Sums of vectors without infinities and NaNs go a way of their own. */
+static void every_pair_of_finite_8_bit_floats_is_added_right(void **state)
+{
+    (void)state;
+    static uint8_t first[PAIRS], second[PAIRS], expected[PAIRS];
+    const void *sources[] = {first, second};
+    for (int kind = 0; kind < 2; kind++) {
+        uint8_t numbers[256];
+        uint32_t count = list_finite(narrow_formats[kind], numbers);
+        for (uint32_t i = 0; i < count * count; i++) {
+            first[i] = numbers[i / count];
+            second[i] = numbers[i % count];
+        }
+        const struct reduce_call call = {
+            .sources = sources, .source_count = 2, .destination_count = 1, .count = (size_t)count * count};
+        reference_combine(narrow_floats[kind], WEFT_SUM, &call, expected);
+        check_at_every_level(narrow_floats[kind], WEFT_SUM, &call, expected);
+    }
+}
+
+/* Few magnitudes and many sources, so that sums are often in the middle between two results, or just beside it. */
+static void finite_8_bit_floats_of_many_sources_are_added_right(void **state)
+{
+    (void)state;
+    enum { SOURCES = 200 };
+    static uint8_t terms[SOURCES][512], expected[512];
+    const void *sources[SOURCES];
+    const uint32_t source_counts[] = {3, 4, 5, 8, 16, 64, 65, SOURCES};
+    struct random random;
+    random_seed(&random, 1);
+    for (int kind = 0; kind < 2; kind++) {
+        uint8_t numbers[256];
+        uint32_t count = list_finite(narrow_formats[kind], numbers);
+        for (int i = 0; i < SOURCES; i++) {
+            sources[i] = terms[i];
+            for (uint32_t at = 0; at < 512; at++) { /* most of all within a few powers of two */
+                uint32_t bits = (uint32_t)random_next(&random), among = at < 128 ? count / 2 : at < 384 ? 48 : 16;
+                terms[i][at] = (uint8_t)(numbers[bits % among] ^ (bits >> 31 ? 0x80 : 0));
+            }
+        }
+        for (size_t i = 0; i < sizeof source_counts / sizeof source_counts[0]; i++) {
+            const struct reduce_call call = {
+                .sources = sources, .source_count = source_counts[i], .destination_count = 1, .count = 512};
+            reference_combine(narrow_floats[kind], WEFT_SUM, &call, expected);
+            check_at_every_level(narrow_floats[kind], WEFT_SUM, &call, expected);
+        }
+    }
+}
+
+/* As in programs compiled with -ffast-math. */
+static void subnormal_8_bit_floats_are_added_where_subnormals_are_flushed(void **state)
+{
+    (void)state;
+#ifdef __x86_64__
+    uint8_t first[256], second[256], expected[256];
+    const void *sources[] = {first, second};
+    for (int i = 0; i < 256; i++) {
+        first[i] = (uint8_t)(i % 16 | (i & 0x80));
+        second[i] = (uint8_t)(i / 16);
+    }
+    for (int kind = 0; kind < 2; kind++) {
+        const struct reduce_call call = {.sources = sources, .source_count = 2, .destination_count = 1, .count = 256};
+        reference_combine(narrow_floats[kind], WEFT_SUM, &call, expected);
+        unsigned before = _mm_getcsr();
+        _mm_setcsr(before | 0x8040); /* flush to zero, and denormals are zeros */
+        check_at_every_level(narrow_floats[kind], WEFT_SUM, &call, expected);
+        _mm_setcsr(before);
+    }
+#else
+    skip();
+#endif
 }
 
 /* x + -0 is x, so a sum takes every number through the conversion to float32 and back. */
@@ -289,6 +378,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_reference_has_the_numbers_of_the_specification),
         cmocka_unit_test(every_pair_of_8_bit_numbers_is_combined_right),
+        cmocka_unit_test(every_pair_of_finite_8_bit_floats_is_added_right),
+        cmocka_unit_test(finite_8_bit_floats_of_many_sources_are_added_right),
+        cmocka_unit_test(subnormal_8_bit_floats_are_added_where_subnormals_are_flushed),
         cmocka_unit_test(every_8_bit_float_survives_the_round_trip),
         cmocka_unit_test(what_is_too_large_for_8_bits_becomes_the_largest_number),
         cmocka_unit_test(sources_of_one_call_are_rounded_once),
