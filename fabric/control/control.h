@@ -72,8 +72,8 @@ int control_wake_descriptor(const struct control *control);
 void control_report(struct control *control, const weft_failure *failure);
 
 /*
- * Remember what this rank posted. Called for every operation, in order, so it is a store into a ring of the last 4096:
- * no lock, no system call. Thread: the poster.
+ * Remember what this rank posted. Called for every operation, in order, so it is a store into a ring of the last 4096
+ * that differ: no lock, no system call. Thread: the poster.
  */
 void control_post(struct control *control, const struct signature *signature);
 
@@ -114,8 +114,8 @@ void control_tokens(const struct control *control, uint64_t *least, uint64_t *mo
 #define CONTROL_SHARE_BYTES_MAX (UINT32_C(16) << 20)
 
 /*
- * Some ranks give bytes, all ranks get them: sharing.h says how. Every rank calls it, in the same order of gathers, with
- * the same @p is_source (NULL: all give); @p bytes are this rank's, read if it gives and during the call alone.
+ * Some ranks give bytes, all ranks get them: sharing.h says how. Every rank calls it, in the same order of gathers,
+ * with the same @p is_source (NULL: all give); @p bytes are this rank's, read if it gives and during the call alone.
  * Blocks until all has come, which says nothing of other ranks having it. What has come is control_share()'s.
  * Errors, each reported to all ranks as a failure of the communicator: WEFT_DEADLINE_EXCEEDED, naming the first rank
  * whose bytes have not come; WEFT_RESOURCE_LIMIT (too many bytes); what the communicator has failed with.

@@ -366,7 +366,7 @@ static void one_that_left_before_an_operation_is_named(void **state)
 static void post_often(struct rank_thread *rank)
 {
     for (uint64_t sequence = 1; sequence <= 20000; sequence++) {
-        control_post(rank->control, &(struct signature){.sequence = sequence, .count = sequence, .root = 5});
+        control_post(rank->control, &(struct signature){.sequence = sequence, .count = sequence / 3, .root = 5});
         if (sequence % 50 == 0) control_stalled(rank->control, sequence - sequence % 3);
     }
     pthread_barrier_wait(&rank->job->barrier);
