@@ -32,11 +32,6 @@ void transport_memory_deregister_none(struct endpoint *endpoint, void *registrat
     (void)endpoint, (void)registration;
 }
 
-void transport_wake_none(struct connection *connection)
-{
-    (void)connection;
-}
-
 bool transport_lend_none(struct connection *connection, const void *address, size_t bytes, struct loan *loan)
 {
     (void)connection, (void)address, (void)bytes, (void)loan;

@@ -24,6 +24,7 @@
 #ifndef TRANSPORT_TRANSPORT_H
 #define TRANSPORT_TRANSPORT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,7 +104,7 @@ struct transport_ops {
     weft_status (*connect_advance)(struct connection *, uint64_t now_ns);
     void (*disconnect)(struct connection *);
     void *(*map)(struct connection *);
-    void (*wake)(struct connection *);
+    void (*wake)(struct connection *); /* NULL where no connection says that its peer sleeps */
     bool (*lend)(struct connection *, const void *address, size_t bytes, struct loan *loan);
     void *(*borrow)(struct connection *, const struct loan *loan, size_t bytes);
     weft_status (*read)(struct connection *, const struct loan *loan, uint64_t offset, void *to, size_t bytes);
@@ -137,6 +138,8 @@ struct connection {
      * that copies must be quick again.
      */
     uint32_t steady_bytes;
+    /* In the peer's memory, once connected: not 0 while it is asleep and has to be woken. NULL: never. */
+    const _Atomic uint32_t *sleeping;
 };
 
 /*
@@ -181,12 +184,13 @@ static inline void *connection_map(struct connection *connection)
 
 /*
  * The peer may be asleep until something comes that was stored through connection_map() without a put: wake it. To be
- * called after the store; the peer, for its part, looks at that memory between endpoint_arm() and going to sleep. Only
- * where the connection maps.
+ * called after the store and a fence_full(), one for however many connections; the peer, for its part, looks at that
+ * memory between endpoint_arm() and going to sleep.
  */
 static inline void connection_wake(struct connection *connection)
 {
-    connection->endpoint->ops->wake(connection);
+    if (connection->sleeping && atomic_load_explicit(connection->sleeping, memory_order_relaxed))
+        connection->endpoint->ops->wake(connection);
 }
 
 /*
@@ -314,7 +318,6 @@ weft_status transport_arm_unsupported(struct endpoint *endpoint, int *fd);
 weft_status transport_memory_register_unsupported(struct endpoint *endpoint, void *address, size_t bytes,
                                                   void **registration, struct diagnostic *diagnostic);
 void transport_memory_deregister_none(struct endpoint *endpoint, void *registration);
-void transport_wake_none(struct connection *connection);
 bool transport_lend_none(struct connection *connection, const void *address, size_t bytes, struct loan *loan);
 void *transport_borrow_none(struct connection *connection, const struct loan *loan, size_t bytes);
 weft_status transport_read_unsupported(struct connection *connection, const struct loan *loan, uint64_t offset,

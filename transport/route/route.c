@@ -125,7 +125,6 @@ static void ops_fill(struct route_endpoint *route)
         .connect_advance = route->config.routes[0]->ops->connect_advance,
         .disconnect = route->config.routes[0]->ops->disconnect,
         .map = transport_map_none,
-        .wake = transport_wake_none,
         .lend = transport_lend_none,
         .borrow = transport_borrow_none,
         .read = transport_read_unsupported,

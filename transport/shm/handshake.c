@@ -148,6 +148,7 @@ static weft_status remote_open(struct shm_connection *connection)
     connection->greeting_memory = -1;
     connection->remote = connection->remote_mapping->segment;
     connection->base.remote_bytes = header.granted_bytes;
+    connection->base.sleeping = &connection->remote->sleeping;
     connection->reach = (uint8_t)shm_probe_try(connection, &header);
     return WEFT_OK;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fence.h"
 #include "base/log.h"
 #include "transport/shm/shm_internal.h"
 
@@ -243,7 +244,7 @@ weft_status shm_arm(struct endpoint *base, int *fd)
     for (uint32_t i = 0; i < endpoint->polled_count; i++)
         atomic_store_explicit(&endpoint->polled[i]->own->sleeping, 1, memory_order_relaxed);
     endpoint->armed = true;
-    shm_fence(); /* pairs with the one in shm_peer_wake() */
+    fence_full(); /* pairs with the one in shm_peer_wake() */
     for (uint32_t i = 0; i < endpoint->polled_count; i++) {
         if (connection_is_due(endpoint->polled[i])) {
             disarm(endpoint);

@@ -80,7 +80,7 @@ static void shm_wake(struct connection *base)
 {
     struct shm_connection *connection = shm_connection_of(base);
 
-    if (connection->state == SHM_CONNECTED) shm_peer_wake(connection);
+    if (connection->state == SHM_CONNECTED) shm_peer_rouse(connection);
 }
 
 static void shm_endpoint_destroy(struct endpoint *base)

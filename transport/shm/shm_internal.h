@@ -232,6 +232,8 @@ void shm_connection_fail(struct shm_connection *connection, weft_status status);
 void shm_quiet_send(struct shm_connection *connection);
 /* To be called after storing into the remote segment what its owner may be asleep for. */
 void shm_peer_wake(struct shm_connection *connection);
+/* The peer was seen asleep. */
+void shm_peer_rouse(struct shm_connection *connection);
 weft_status shm_quiesce(struct connection *connection);
 
 /* share.c: what this side lends */
@@ -272,18 +274,4 @@ weft_status shm_attach_write(struct shm_connection *connection, uint64_t address
 size_t shm_put(struct connection *connection, const struct put *puts, size_t count);
 size_t shm_poll(struct endpoint *endpoint, struct event *events, size_t max, uint64_t now_ns);
 weft_status shm_arm(struct endpoint *endpoint, int *fd);
-
-/*
- * A full fence: the first half of "store mine, then look at theirs". Either side of such a pair may be the one that
- * sees the other's store, but not neither.
- */
-static inline void shm_fence(void)
-{
-#pragma GCC diagnostic push
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wtsan" /* nothing but wake-ups rests on this fence, so no race report can */
-#endif
-    atomic_thread_fence(memory_order_seq_cst);
-#pragma GCC diagnostic pop
-}
 #endif

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fence.h"
 #include "base/log.h"
 #include "transport/shm/shm_internal.h"
 
@@ -169,17 +170,20 @@ void shm_watch(struct shm_endpoint *endpoint)
 
 void shm_peer_wake(struct shm_connection *connection)
 {
-    _Atomic uint32_t *sleeping = &connection->remote->sleeping;
-
     /*
      * Pairs with the fence of shm_arm(): we store a notification (or progress) and look at `sleeping`; the peer stores
      * `sleeping` and looks for notifications (or progress). At least one of the two sees the other's store. The fence
      * costs the wait for our own stores, of which the peer waits for the same ones.
      */
-    shm_fence();
-    if (atomic_load_explicit(sleeping, memory_order_relaxed) == 0) return;
+    fence_full();
+    if (atomic_load_explicit(&connection->remote->sleeping, memory_order_relaxed)) shm_peer_rouse(connection);
+}
+
+void shm_peer_rouse(struct shm_connection *connection)
+{
     /* One message for each sleep. If the socket is full, the peer has enough to wake up for. */
-    if (atomic_exchange_explicit(sleeping, 0, memory_order_relaxed)) (void)message_send(connection, SHM_WAKE);
+    if (atomic_exchange_explicit(&connection->remote->sleeping, 0, memory_order_relaxed))
+        (void)message_send(connection, SHM_WAKE);
 }
 
 void shm_quiet_send(struct shm_connection *connection)

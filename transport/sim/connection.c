@@ -344,7 +344,7 @@ static void sim_endpoint_destroy(struct endpoint *base)
     .name = "sim", .endpoint_destroy = sim_endpoint_destroy, .connect = sim_connect,                                   \
     .connect_advance = sim_connect_advance, .disconnect = sim_disconnect, .put = sim_put, .quiesce = sim_quiesce,      \
     .poll = sim_poll, .arm = transport_arm_unsupported, .memory_register = transport_memory_register_unsupported,      \
-    .memory_deregister = transport_memory_deregister_none, .wake = transport_wake_none
+    .memory_deregister = transport_memory_deregister_none
 #define SIM_LENDS                                                                                                      \
     .lend = sim_lend, .borrow = sim_borrow, .read = sim_read, .write = sim_write,                                      \
     .memory_share = transport_memory_share_unsupported, .memory_unshare = transport_memory_unshare_none

@@ -120,7 +120,6 @@ static const struct transport_ops tcp_ops = {
     .connect_advance = tcp_connect_advance,
     .disconnect = tcp_disconnect,
     .map = transport_map_none,
-    .wake = transport_wake_none,
     TRANSPORT_LENDS_NOTHING,
     .put = tcp_put,
     .quiesce = tcp_quiesce,

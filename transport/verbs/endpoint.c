@@ -341,7 +341,6 @@ static const struct transport_ops verbs_ops = {
     .connect_advance = verbs_connect_advance,
     .disconnect = verbs_disconnect,
     .map = transport_map_none,
-    .wake = transport_wake_none,
     TRANSPORT_LENDS_NOTHING,
     .put = verbs_put,
     .quiesce = verbs_quiesce,
