@@ -91,13 +91,26 @@ static weft_status pair_sequence(struct weft_comm *comm, const struct collective
     return WEFT_OK;
 }
 
-static bool memo_serves(const struct call_memo *memo, const struct collective_call *call, weft_algorithm wanted,
-                        bool canonical)
+/* Where such a call's memo is, if there is one. */
+static inline struct call_memo *memo_find(struct weft_comm *comm, const struct collective_call *call)
+{
+    uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
+    return &comm->memos[key >> 32 & (CALL_MEMOS - 1)];
+}
+
+/* Is it of such calls, but for their options and buffers? */
+static inline bool memo_matches(const struct call_memo *memo, const struct collective_call *call)
 {
     const struct signature *signature = &memo->signature;
     return memo->used && signature->count == call->count && signature->root == call->root && memo->peer == call->peer &&
-           signature->collective == (uint8_t)call->collective && signature->dtype == (uint8_t)call->dtype &&
-           signature->op == (uint8_t)call->op && memo->wanted == wanted && memo->canonical == canonical;
+           signature->collective == call->collective && signature->dtype == call->dtype && signature->op == call->op;
+}
+
+/* Those that a memo depends on. The scale is a call's own. */
+static inline bool memo_has_options(const struct call_memo *memo, const weft_call *options)
+{
+    return options->size == sizeof *options && memo->wanted == options->algorithm &&
+           memo->wants_canonical == options->canonical;
 }
 
 /* What the executor needs to know, but for the check and the buffers. */
@@ -122,10 +135,12 @@ static struct operation_call call_of(const struct weft_comm *comm, const struct 
     };
 }
 
-static weft_status memo_make(struct weft_comm *comm, const struct collective_call *call, weft_algorithm wanted,
-                             bool canonical, struct call_memo *memo)
+static weft_status memo_make(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
+                             struct call_memo *memo)
 {
-    weft_algorithm forced = wanted != WEFT_ALGORITHM_AUTO ? wanted : comm_preferred(comm, call->collective);
+    const weft_algorithm wanted = options->algorithm;
+    const weft_algorithm forced = wanted != WEFT_ALGORITHM_AUTO ? wanted : comm_preferred(comm, call->collective);
+    const bool canonical = (options->canonical || comm->canonical) && shape_of(call->collective)->combines;
     const struct select_request request = {
         .collective = call->collective,
         .rank_count = comm->identity.rank_count,
@@ -143,7 +158,7 @@ static weft_status memo_make(struct weft_comm *comm, const struct collective_cal
     weft_status status = select_plan(comm->model, &request, &choice);
     if (status != WEFT_OK) return status;
     *memo = (struct call_memo){
-        .used = true, .wanted = wanted, .canonical = canonical, .peer = call->peer, .choice = choice};
+        .used = true, .wanted = wanted, .wants_canonical = options->canonical, .peer = call->peer, .choice = choice};
     memo->signature = (struct signature){
         .count = call->count,
         .root = call->root,
@@ -183,13 +198,10 @@ static weft_status memo_check_buffers(const struct weft_comm *comm, const struct
 static weft_status call_settle(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
                                struct call_memo **settled)
 {
-    weft_algorithm wanted = options->algorithm;
-    bool canonical = (options->canonical || comm->canonical) && shape_of(call->collective)->combines;
-    uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
-    struct call_memo *memo = &comm->memos[key >> 32 & (CALL_MEMOS - 1)];
+    struct call_memo *memo = memo_find(comm, call);
     *settled = memo;
-    if (!memo_serves(memo, call, wanted, canonical)) {
-        weft_status status = memo_make(comm, call, wanted, canonical, memo);
+    if (!memo_matches(memo, call) || !memo_has_options(memo, options)) {
+        weft_status status = memo_make(comm, call, options, memo);
         if (status != WEFT_OK) return status;
     }
     memo->operation.scale = options->scale;
@@ -209,7 +221,7 @@ static weft_status call_sign(struct weft_comm *comm, const struct collective_cal
     if (status != WEFT_OK) return status;
     if (!pair) signature->sequence = sequence = ++comm->sequence;
     if (memo->is_rooted) atomic_store_explicit(&comm->rooted_sequence, sequence, memory_order_relaxed);
-    memo->operation.check = (uint32_t)field_fold(memo->hash, sequence);
+    memo_sign(memo, sequence);
     return WEFT_OK;
 }
 
@@ -251,43 +263,71 @@ static weft_status options_check(const struct collective_call *call, const weft_
     return WEFT_OK;
 }
 
-/* Of a communicator that has failed; arguments that are wrong are so all the same. */
-static weft_status failure_of(const struct weft_comm *comm, const struct collective_call *call)
+static uint64_t deadline_of(const struct weft_comm *comm, const weft_call *options)
 {
-    bool in_place;
-    weft_status status = call_check_buffers(comm, call, &in_place);
-    if (status != WEFT_OK) return status;
+    return options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
+}
+
+static weft_status failure_of(const struct weft_comm *comm)
+{
     weft_failure failure = {.size = sizeof failure};
     control_failure(comm->control, &failure);
     return failure.status;
 }
 
-weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
-                      weft_request **out)
+/* Of an operation that has begun, or NULL. */
+static weft_status request_post(struct weft_request *request, struct operation *begun, weft_request **out)
 {
-    static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
-    if (!options) options = &defaults;
-    weft_status status = options_check(call, options);
-    if (status == WEFT_OK && comm->grouping && out) status = WEFT_INVALID_ARGUMENT; /* the group has the request */
-    if (status != WEFT_OK) return status;
-    if (control_failed(comm->control)) return failure_of(comm, call);
-    struct call_memo *memo;
-    status = call_settle(comm, call, options, &memo);
-    if (status != WEFT_OK) return status;
-    if (!request_reserve(comm)) return WEFT_OUT_OF_MEMORY; /* before a number is taken, which the others count too */
-    status = call_sign(comm, call, memo);
-    if (status != WEFT_OK) return status;
-    struct operation *begun = NULL;
-    if (!out && memo->is_quick && quick_is_free(comm) && quick_run(comm, memo, &begun)) return WEFT_OK;
-    uint64_t deadline_ns = options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
-    struct weft_request *request = request_make(comm, call, memo, deadline_ns);
     request->operation = begun;
-    if (comm->grouping) {
-        group_add(comm, request);
+    if (request->comm->grouping) {
+        group_add(request->comm, request);
         return WEFT_OK;
     }
     request_begin(request);
     if (!out) return weft_wait(&request);
     *out = request;
     return WEFT_OK;
+}
+
+/* Any call. */
+static __attribute__((noinline)) weft_status call_post_anew(struct weft_comm *comm, const struct collective_call *call,
+                                                            const weft_call *options, weft_request **out)
+{
+    weft_status status = options_check(call, options);
+    if (status == WEFT_OK && comm->grouping && out) status = WEFT_INVALID_ARGUMENT; /* the group has the request */
+    if (status != WEFT_OK) return status;
+    struct call_memo *memo;
+    status = call_settle(comm, call, options, &memo);
+    if (status != WEFT_OK) return status;
+    if (control_failed(comm->control)) return failure_of(comm);
+    if (!request_reserve(comm)) return WEFT_OUT_OF_MEMORY; /* before a number is taken, which the others count too */
+    status = call_sign(comm, call, memo);
+    if (status != WEFT_OK) return status;
+    struct operation *begun = NULL;
+    if (!out && memo->is_quick && quick_is_free(comm) && quick_run(comm, memo, &begun)) return WEFT_OK;
+    return request_post(request_make(comm, call, memo, deadline_of(comm, options)), begun, out);
+}
+
+/* A call that needs no more to be looked at. */
+static weft_status call_repeat(struct weft_comm *comm, const struct collective_call *call, struct call_memo *memo,
+                               const weft_call *options)
+{
+    struct operation *begun = NULL;
+    if (control_failed(comm->control)) return failure_of(comm);
+    memo->signature.sequence = ++comm->sequence;
+    memo_sign(memo, comm->sequence);
+    if (quick_run_again(comm, memo, &begun)) return WEFT_OK;
+    return request_post(request_make(comm, call, memo, deadline_of(comm, options)), begun, NULL);
+}
+
+weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
+                      weft_request **out)
+{
+    static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
+    struct call_memo *memo = memo_find(comm, call);
+    if (!options) options = &defaults;
+    if (comm->calm && memo->is_brief && !out && memo_matches(memo, call) && memo_has_options(memo, options) &&
+        memo->operation.send == call->send && memo->operation.recv == call->recv)
+        return call_repeat(comm, call, memo, options);
+    return call_post_anew(comm, call, options, out);
 }

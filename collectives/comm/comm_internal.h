@@ -37,15 +37,18 @@ struct plan_entry {
 struct call_memo {
     bool used;
     weft_algorithm wanted; /* by the call */
-    bool canonical;        /* by the call, or for all of them */
+    bool wants_canonical;  /* the call */
     uint32_t peer;
     struct signature signature; /* sequence: of the last such call, 0 for a message between two ranks */
     uint64_t hash;              /* of the rest of it */
     struct select_choice choice;
-    struct binding *binding; /* quick.c's: NULL until it is needed */
+    struct binding *binding; /* quick.c's, as is_small and small: NULL until it is needed */
     bool is_rooted;
     bool checked;  /* the buffers of `operation` are known to fit */
     bool is_quick; /* quick.c can run it, when nothing else is under way */
+    bool is_small; /* without an operation */
+    bool is_brief; /* as brief_send() wants it */
+    struct small small;
     uint64_t payload_bytes;
     struct operation_call operation; /* of the last such call; check and scale are a call's own */
 };
@@ -128,6 +131,7 @@ struct weft_comm {
     _Atomic uint64_t rooted_sequence; /* of the last with a root: relaxed, a hint for the engine's thread */
     uint64_t *pair_sequences;         /* messages so far: to each rank, then from each; NULL until the first */
     struct call_memo memos[CALL_MEMOS];
+    bool calm;     /* since the last small call there has been no request and no group, so that another one may run */
     bool grouping; /* calls are kept until weft_group_end() */
     struct weft_request *group_first, *group_last;
     struct weft_request *idle_requests;
@@ -215,13 +219,21 @@ bool progress_turn(struct weft_comm *comm, uint64_t now_ns);
 bool request_is_lent(struct weft_comm *comm, struct weft_request *request, uint64_t now_ns);
 
 /* quick.c */
+/* The call's number is part of what ranks check. The hash is spread, so nothing but the number has to be added. */
+static inline void memo_sign(struct call_memo *memo, uint64_t sequence)
+{
+    memo->operation.check = (uint32_t)(memo->hash + sequence);
+}
 bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo);
 static inline bool quick_is_free(const struct weft_comm *comm)
 {
     return !comm->active_first && !comm->grouping;
 }
-/* Run the memo's operation to its end. False: it came to none; *begun is the operation as far as it came, or NULL. */
+/* Run the memo's operation to its end. False: it came to none; *begun, which was NULL, is the operation as far as it
+ * came if it has begun. */
 bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun);
+/* The same where memo->is_brief, on a communicator that is calm. */
+bool quick_run_again(struct weft_comm *comm, struct call_memo *memo, struct operation **begun);
 
 /* thread.c */
 weft_status progress_thread_start(struct weft_comm *comm);

@@ -13,6 +13,7 @@ weft_status weft_group_start(weft_comm *comm)
     if (!comm) return WEFT_INVALID_ARGUMENT;
     if (comm->grouping) return WEFT_INVALID_STATE;
     comm->grouping = true;
+    comm->calm = false;
     return WEFT_OK;
 }
 

@@ -38,7 +38,9 @@ static weft_status binding_find(struct weft_comm *comm, struct call_memo *memo)
 {
     const struct plan_key key = {memo->choice.algorithm, memo->choice.channel_units, memo->signature.root, memo->peer,
                                  memo->choice.canonical, memo->choice.near};
-    return comm_plan(comm, (weft_collective)memo->signature.collective, &key, &memo->binding);
+    weft_status status = comm_plan(comm, (weft_collective)memo->signature.collective, &key, &memo->binding);
+    memo->is_small = status == WEFT_OK && small_prepare(memo->binding, &memo->operation, &memo->small);
+    return status;
 }
 
 static weft_status operation_run(struct operation *operation, struct patience patience)
@@ -72,25 +74,49 @@ static weft_status operation_run_crowded(struct weft_comm *comm, struct operatio
     return status;
 }
 
-bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun)
+/* What is more than one look at cells, or could not be done as such. @p begun may be NULL. */
+static __attribute__((noinline)) bool quick_operation(struct weft_comm *comm, struct call_memo *memo,
+                                                      struct patience patience, struct operation **begun)
 {
-    if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
-    const bool spins = comm->spin_ns > 0;
-    const struct patience patience = {spins ? LOOKS : 1, PAUSED_LOOKS};
-    struct operation *operation = NULL;
-    control_post(comm->control, &memo->signature);
-    weft_status status = small_run(memo->binding, &memo->operation, patience, &operation);
-    if (status == WEFT_UNSUPPORTED) {
-        if (operation_start(comm->engine, memo->binding, &memo->operation, &operation) != WEFT_OK) return false;
-        status = WEFT_IN_PROGRESS;
-    }
-    if (status == WEFT_IN_PROGRESS)
-        status = spins ? operation_run(operation, patience) : operation_run_crowded(comm, operation);
+    struct operation *operation = *begun;
+    if (!operation && operation_start(comm->engine, memo->binding, &memo->operation, &operation) != WEFT_OK)
+        return false;
+    weft_status status =
+        comm->spin_ns > 0 ? operation_run(operation, patience) : operation_run_crowded(comm, operation);
     if (status != WEFT_OK) {
         *begun = operation;
         return false;
     }
-    if (operation) operation_free(operation);
+    *begun = NULL;
+    operation_free(operation);
+    count_operation(comm, memo->payload_bytes);
+    return true;
+}
+
+static inline struct patience patience_of(const struct weft_comm *comm)
+{
+    return (struct patience){comm->spin_ns > 0 ? LOOKS : 1, PAUSED_LOOKS};
+}
+
+bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun)
+{
+    if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
+    const struct patience patience = patience_of(comm);
+    control_post(comm->control, &memo->signature);
+    if (!memo->is_small || small_run(&memo->small, patience, begun) != WEFT_OK)
+        return quick_operation(comm, memo, patience, begun);
+    count_operation(comm, memo->payload_bytes);
+    memo->is_brief = memo->small.is_brief && memo->checked;
+    comm->calm = true;
+    return true;
+}
+
+bool quick_run_again(struct weft_comm *comm, struct call_memo *memo, struct operation **begun)
+{
+    const struct patience patience = patience_of(comm);
+    if (!brief_send(&memo->small)) return quick_run(comm, memo, begun);
+    control_post(comm->control, &memo->signature);
+    if (brief_receive(&memo->small, patience, begun) != WEFT_OK) return quick_operation(comm, memo, patience, begun);
     count_operation(comm, memo->payload_bytes);
     return true;
 }

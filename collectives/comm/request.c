@@ -17,6 +17,7 @@ bool request_reserve(struct weft_comm *comm)
 struct weft_request *request_take(struct weft_comm *comm)
 {
     struct weft_request *request = comm->idle_requests;
+    comm->calm = false;
     comm->idle_requests = request->next;
     *request = (struct weft_request){.comm = comm};
     return request;

@@ -7,13 +7,14 @@
  * sends a cell has finished all operations before that one, and so with all cells they brought. Where only one sends,
  * or where a cell only says where the contents are, the other stores how many it is done with.
  *
- * Functions that store leave it to cell_wake() to wake a peer that sleeps.
+ * Functions that store leave it to connection_wake() to wake a peer that sleeps.
  */
 #ifndef COLLECTIVES_CELL_H
 #define COLLECTIVES_CELL_H
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "collectives/exec/exec.h"
 
@@ -102,9 +103,30 @@ static inline struct cell *cell_next(const struct lanes *lanes)
     return &lanes->to->cells[(lanes->sent + 1) % LANE_CELLS];
 }
 
-static inline void cell_send(struct lanes *lanes, uint64_t flags, uint32_t check)
+/* Where a message of so many bytes is. */
+static inline uint8_t *cell_contents(struct cell *cell, size_t bytes)
 {
-    struct cell *cell = cell_next(lanes);
+    return bytes <= CELL_BESIDE_BYTES ? cell->beside : cell->payload;
+}
+
+/* A number or two are stored by two words, which may overlap: a call of memcpy() takes longer. */
+static inline void cell_store(struct cell *cell, const uint8_t *contents, size_t bytes)
+{
+    const size_t word = sizeof(uint64_t);
+    uint64_t first, last;
+    if (bytes - word <= word) {
+        memcpy(&first, contents, word);
+        memcpy(&last, contents + bytes - word, word);
+        memcpy(cell->beside, &first, word);
+        memcpy(cell->beside + bytes - word, &last, word);
+    } else if (bytes > 0) {
+        memcpy(cell_contents(cell, bytes), contents, bytes);
+    }
+}
+
+/* @p cell is cell_next(), and all of it that there is to be is stored. */
+static inline void cell_send(struct lanes *lanes, struct cell *cell, uint64_t flags, uint32_t check)
+{
     lanes->sent++;
     /* Release: pairs with cell_come() in the peer, which reads the rest of the cell after it. */
     atomic_store_explicit(&cell->flag, flags | cell_flag(lanes->sent, check), memory_order_release);

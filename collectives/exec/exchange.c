@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/fence.h"
 #include "collectives/exec/distance.h"
 #include "collectives/exec/exec_internal.h"
 #include "collectives/exec/stage.h"
@@ -74,6 +75,7 @@ static rank_set receivers_of(const struct operation *operation)
 /* What was stored for the peers is seen by those who sleep, after all of it is stored. */
 static void peers_wake(const struct engine *engine, rank_set peers)
 {
+    fence_full();
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next)
         if (peers & peer->bit && peer->state == PEER_CONNECTED) connection_wake(peer->connection);
 }
@@ -179,9 +181,10 @@ static void offers_send(struct operation *operation)
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         const struct lent *lent = &offers[peer->rank];
         const struct offer offer = {lent->input_loan, lent->output_loan, operation->call.scale, operation->offered};
-        memcpy(cell_next(&peer->lanes)->beside, &offer, sizeof offer);
+        struct cell *cell = cell_next(&peer->lanes);
+        memcpy(cell->beside, &offer, sizeof offer);
         distance_mark(operation, &peer->lanes);
-        cell_send(&peer->lanes, 0, operation->call.check);
+        cell_send(&peer->lanes, cell, 0, operation->call.check);
     }
     if (operation->offered & OFFER_LENT) engine->exchange.borrowing = operation->binding->exchange.peers;
     peers_wake(engine, operation->binding->exchange.peers);
@@ -241,8 +244,10 @@ static void steps_instead(struct operation *operation, bool near)
 
 static struct small small_of(struct operation *operation)
 {
-    return (struct small){operation->binding, &operation->call, operation->combine,
-                          operation->call.count * operation->element_bytes};
+    return (struct small){.binding = operation->binding,
+                          .call = &operation->call,
+                          .combine = operation->combine,
+                          .bytes = operation->call.count * operation->element_bytes};
 }
 
 static bool exchange_begin(struct operation *operation)

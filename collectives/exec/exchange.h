@@ -90,13 +90,6 @@ void exchange_say_taken(struct engine *engine, rank_set peers);
 void exchange_finish(struct engine *engine);
 
 /* small.c */
-/* What an operation and a call without one have in common. */
-struct small {
-    struct binding *binding;
-    const struct operation_call *call;
-    reduce_function combine;
-    size_t bytes; /* of a message */
-};
 bool small_is(const struct operation_call *call, size_t element_bytes);
 /* Send everybody what this rank has for them; there is room. */
 void small_send(const struct small *small);
@@ -104,6 +97,9 @@ void small_send(const struct small *small);
 weft_status small_take(const struct small *small, uint32_t *peer);
 /* Who is to hear that this rank is done with what came: nothing else tells those who get nothing from here. */
 rank_set small_freed(const struct small *small);
+
+/* brief.c */
+bool brief_serves(const struct exchange_binding *edges, size_t bytes);
 
 /* loan.c */
 /* Room for EXCHANGE_BYTES of every rank, for what cannot be loaded from where it is; NULL: no memory. */

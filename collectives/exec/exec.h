@@ -17,6 +17,7 @@
 #include "transport/core/transport.h"
 
 struct engine;
+struct reduce_call;
 struct binding;
 struct operation;
 
@@ -112,13 +113,30 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
 struct patience {
     uint32_t looks, paused_looks;
 };
+/* Calls of one kind whose messages are small enough for cells, made ready (small.c). */
+struct small {
+    struct binding *binding;
+    const struct operation_call *call; /* borrowed: check and buffers are set anew for each call */
+    void (*combine)(const struct reduce_call *call);
+    size_t bytes; /* of a message */
+    bool is_brief;
+};
+/* False: such calls need operations. */
+bool small_prepare(struct binding *binding, const struct operation_call *call, struct small *small);
 /*
- * A call without an operation, where that is possible: small messages that go by exchange.h, to peers that are ready
- * for it, with no other exchange under way. WEFT_OK: it is complete. WEFT_IN_PROGRESS: *operation is begun, to be gone
- * on with. WEFT_UNSUPPORTED: it needs an operation from the start; nothing was done.
+ * A call without an operation: to peers that are ready for it, with no other exchange under way. WEFT_OK: it is
+ * complete. WEFT_IN_PROGRESS: *operation is begun, to be gone on with. WEFT_UNSUPPORTED: it needs an operation from the
+ * start; nothing was done.
  */
-weft_status small_run(struct binding *binding, const struct operation_call *call, struct patience patience,
-                      struct operation **operation);
+weft_status small_run(const struct small *small, struct patience patience, struct operation **operation);
+/*
+ * The same in two parts, where is_brief, if small_run() has said WEFT_OK of it before and the engine has done nothing
+ * since but such calls. What has to be done for a call, but not at once, is best done in between: the peers' part is on
+ * its way meanwhile. brief_send() false: there is no room, nothing was done. brief_receive() as small_run(), but never
+ * WEFT_UNSUPPORTED.
+ */
+bool brief_send(const struct small *small);
+weft_status brief_receive(const struct small *small, struct patience patience, struct operation **operation);
 
 /*
  * Do what can be done. *moved is set to true, and otherwise left alone, if anything was. WEFT_IN_PROGRESS, WEFT_OK;

@@ -157,6 +157,7 @@ struct operation *operation_resume(struct binding *binding, const struct operati
     struct engine *engine = binding->engine;
     struct operation *operation = engine->idle_operations;
     engine->idle_operations = operation->next;
+    (void)binding_combine_find(binding, call->dtype, call->op); /* there was one when the call was made ready */
     operation_init(operation, binding, call);
     operation->phase = PHASE_EXCHANGING;
     operation->is_small = true;
