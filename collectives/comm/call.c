@@ -91,19 +91,20 @@ static weft_status pair_sequence(struct weft_comm *comm, const struct collective
     return WEFT_OK;
 }
 
-/* Where such a call's memo is, if there is one. */
-static inline struct call_memo *memo_find(struct weft_comm *comm, const struct collective_call *call)
-{
-    uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
-    return &comm->memos[key >> 32 & (CALL_MEMOS - 1)];
-}
-
 /* Is it of such calls, but for their options and buffers? */
 static inline bool memo_matches(const struct call_memo *memo, const struct collective_call *call)
 {
     const struct signature *signature = &memo->signature;
     return memo->used && signature->count == call->count && signature->root == call->root && memo->peer == call->peer &&
            signature->collective == call->collective && signature->dtype == call->dtype && signature->op == call->op;
+}
+
+/* Such calls' memo, or one that is not of such calls. There are two places for each. */
+static inline struct call_memo *memo_find(struct weft_comm *comm, const struct collective_call *call)
+{
+    uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
+    struct call_memo *places = &comm->memos[key >> 32 & (CALL_MEMOS - 2)];
+    return memo_matches(&places[1], call) ? &places[1] : &places[0];
 }
 
 /* Those that a memo depends on. The scale is a call's own. */
@@ -199,8 +200,10 @@ static weft_status call_settle(struct weft_comm *comm, const struct collective_c
                                struct call_memo **settled)
 {
     struct call_memo *memo = memo_find(comm, call);
+    const bool matches = memo_matches(memo, call);
+    if (!matches) memo += comm->memos_made++ % 2; /* places are given anew in turns */
     *settled = memo;
-    if (!memo_matches(memo, call) || !memo_has_options(memo, options)) {
+    if (!matches || !memo_has_options(memo, options)) {
         weft_status status = memo_make(comm, call, options, memo);
         if (status != WEFT_OK) return status;
     }

@@ -131,6 +131,7 @@ struct weft_comm {
     _Atomic uint64_t rooted_sequence; /* of the last with a root: relaxed, a hint for the engine's thread */
     uint64_t *pair_sequences;         /* messages so far: to each rank, then from each; NULL until the first */
     struct call_memo memos[CALL_MEMOS];
+    uint32_t memos_made;
     bool calm;     /* since the last small call there has been no request and no group, so that another one may run */
     bool grouping; /* calls are kept until weft_group_end() */
     struct weft_request *group_first, *group_last;
