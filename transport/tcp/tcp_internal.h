@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include "transport/tcp/frame.h"
 #include "transport/tcp/tcp.h"
