@@ -14,7 +14,7 @@
 
 #define CACHE_LINE_BYTES 64u
 /* Measured, 4 ranks on two processors: from 128 KiB to 4 MiB no difference stands out. */
-#define STAGE_BYTES ((size_t)1 << 20)
+#define STAGE_BYTES ((size_t)3 << 19)
 
 /* The caller's wishes, else the environment's, else the defaults; checked. */
 static weft_status comm_settle(struct weft_comm *comm, const weft_comm_config *wishes, struct diagnostic *diagnostic)
@@ -202,12 +202,24 @@ static void requests_abandon(struct weft_comm *comm)
     }
 }
 
+/* A complete operation's input may be on the stage for peers that are slower. */
+static void stage_await(struct weft_comm *comm)
+{
+    const uint64_t begun_ns = clock_now_ns();
+    for (uint64_t now_ns = begun_ns; comm->engine && engine_stage_is_read(comm->engine); now_ns = clock_now_ns()) {
+        if (control_failed(comm->control) || now_ns - begun_ns >= COMM_LINGER_NS) return;
+        engine_poll(comm->engine, now_ns);
+        sched_yield();
+    }
+}
+
 void weft_comm_destroy(weft_comm *comm)
 {
     if (!comm) return;
     progress_thread_stop(comm);
     requests_abandon(comm);
     group_abandon(comm);
+    stage_await(comm);
     comm_plans_free(comm);
     /* Goodbye first: a peer that sees its connection end must already be able to know why. */
     control_leave(comm->control);

@@ -314,6 +314,7 @@ static void loan_go_on(struct operation *operation)
         return;
     }
     operation->phase = PHASE_RETURNING;
+    if (!loan_is_touched(operation)) stage_leave(operation);
     exchange_say_taken(operation->binding->engine, operation->binding->exchange.peers);
 }
 

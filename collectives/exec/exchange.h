@@ -6,8 +6,8 @@
  * Small messages need no more: the cells carry what the ranks have for each other, or say where to read it if the
  * receiver can; then each makes its own result of it. For larger ones all ranks send each other offers, which lend each
  * other their buffers; then each does its part of the work, loading from and storing to everybody's buffers where they
- * are (loan.c), and says so; and all wait until nobody needs what they have lent. If a rank has memory that it cannot
- * lend, its offer says so, all others read it, and all run the steps of the plan instead.
+ * are (loan.c), and says so; and all wait until nobody needs what they have lent of their own. If a rank has memory
+ * that it cannot lend, its offer says so, all others read it, and all run the steps of the plan instead.
  *
  * What ranks hold before and after is all this has to know of a collective. Results are the plan's, bit for bit: both
  * combine in the order of ranks. docs/design/exchange.md has the reasons and the cost.
@@ -66,7 +66,9 @@ struct exchange {
     bool left;                 /* an operation was abandoned: none begins any more */
     struct lent lent[EXCHANGE_RANKS];
     struct loan_work work;
-    uint8_t *bounce; /* for buffers that are copied from and to; NULL until the first */
+    bool stage_turn;  /* which of its two places on the stage the next input gets */
+    rank_set reading; /* peers that may still be at the input that was staged last */
+    uint8_t *bounce;  /* for buffers that are copied from and to; NULL until the first */
 };
 
 /* Do operations of the plan go by cells and loans? Depends on nothing that differs between ranks. */
@@ -104,6 +106,8 @@ bool brief_serves(const struct exchange_binding *edges, size_t bytes);
 /* loan.c */
 /* Room for EXCHANGE_BYTES of every rank, for what cannot be loaded from where it is; NULL: no memory. */
 uint8_t *loan_bounce(struct engine *engine);
+/* Will peers get at this rank's own buffers, or at what it has on the stage for results? */
+bool loan_is_touched(const struct operation *operation);
 /* May the operation's buffers be lent, for all that the ranks know together? */
 bool loan_serves(const struct operation *operation);
 /* What a rank says with its loans, to all others alike. */

@@ -62,6 +62,12 @@ uint32_t engine_connecting(const struct engine *engine, uint32_t *peer, weft_sta
  * no event tells of it. */
 bool engine_exchange_is_due(const struct engine *engine);
 
+/*
+ * May a peer still be at what this rank has on its stage, for an operation that is complete? To be asked, with
+ * engine_poll() in between, before the engine's end.
+ */
+bool engine_stage_is_read(struct engine *engine);
+
 /* Connect what is connecting, take in what has arrived, send what was refused. True if anything happened. */
 bool engine_poll(struct engine *engine, uint64_t now_ns);
 

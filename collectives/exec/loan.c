@@ -162,6 +162,16 @@ void loan_divide(struct operation *operation, uint64_t flags)
     operation->output_staged = operation->offered & OFFER_OUTPUT_STAGED && !operation->apart;
 }
 
+bool loan_is_touched(const struct operation *operation)
+{
+    const struct shape *shape = shape_here(operation);
+    const struct weft_plan *plan = operation->binding->plan;
+    const bool has_input = holder_is(plan, shape->input, operation->binding->engine->config.rank);
+    if (has_input && !(operation->offered & OFFER_INPUT_STAGED)) return true;
+    if (operation->swaps) return true;
+    return !operation->apart && (shape->blocks == BLOCKS_ONE || others_write(shape));
+}
+
 void loan_accept(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;

@@ -9,10 +9,10 @@
  * whether steps are to be run. */
 #define STEPS_AT_ONCE_PORTIONS 4u
 
-/* Of the stage; the other half is the output's. */
-static size_t half_bytes(const struct operation *operation)
+/* Of the stage, in this order: for an input, for the output, and for the next input. */
+static size_t third_bytes(const struct operation *operation)
 {
-    return operation->binding->engine->config.stage_bytes / 2;
+    return operation->binding->engine->config.stage_bytes / 3 / 64 * 64;
 }
 
 /* Elements of each block that fit a stage, in whole cache lines. */
@@ -20,7 +20,7 @@ static uint64_t fitting(const struct operation *operation)
 {
     const uint64_t line = 64 / operation->element_bytes;
     const uint64_t places = plan_block_count(operation->binding->plan) > 1 ? operation->binding->plan->rank_count : 1;
-    return half_bytes(operation) / operation->element_bytes / places / line * line;
+    return third_bytes(operation) / operation->element_bytes / places / line * line;
 }
 
 uint64_t stage_portion(const struct operation *operation)
@@ -46,7 +46,8 @@ bool stage_serves(const struct operation *operation)
 const void *stage_input(const struct operation *operation, uint64_t places)
 {
     const size_t bytes = operation->portion.count * operation->element_bytes;
-    uint8_t *stage = operation->binding->engine->config.stage;
+    const struct engine *engine = operation->binding->engine;
+    uint8_t *stage = engine->config.stage + engine->exchange.stage_turn * 2 * third_bytes(operation);
     const uint8_t *input = operation->call.send;
     input += operation->portion.begin * operation->element_bytes;
     for (uint64_t place = 0; place < places; place++)
@@ -56,7 +57,7 @@ const void *stage_input(const struct operation *operation, uint64_t places)
 
 void *stage_output(const struct operation *operation)
 {
-    return operation->binding->engine->config.stage + half_bytes(operation);
+    return operation->binding->engine->config.stage + third_bytes(operation);
 }
 
 void stage_collect(const struct operation *operation, uint64_t places)
@@ -76,4 +77,25 @@ void stage_collect(const struct operation *operation, uint64_t places)
                                          .streaming = operation->bypasses_caches};
         operation->combine(&copy);
     }
+}
+
+void stage_leave(const struct operation *operation)
+{
+    struct engine *engine = operation->binding->engine;
+    engine->exchange.borrowing = 0;
+    if (!(operation->offered & OFFER_INPUT_STAGED)) return;
+    engine->exchange.stage_turn = !engine->exchange.stage_turn;
+    engine->exchange.reading = operation->binding->exchange.peers;
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) peer->staged_cell = peer->lanes.sent;
+}
+
+bool engine_stage_is_read(struct engine *engine)
+{
+    struct exchange *exchange = &engine->exchange;
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        if (!(exchange->reading & peer->bit)) continue;
+        const bool gone = peer->state != PEER_CONNECTED || lane_look(&peer->lanes);
+        if (gone || (int32_t)(peer->lanes.taken - peer->staged_cell) >= 0) exchange->reading &= ~peer->bit;
+    }
+    return exchange->reading;
 }

@@ -141,13 +141,15 @@ static bool has_staged(const struct trial *trial, const struct rank *rank)
     return trial->stagers && memcmp(rank->stage, blank, STAGE_BYTES) != 0;
 }
 
-/* Every rank's output buffer, one after another; to be freed. */
-static uint8_t *results_of(const struct trial *trial)
-{
-    struct rank *ranks = calloc(RANKS, sizeof *ranks);
-    uint8_t *results = calloc(RANKS, BYTES);
+struct world {
     struct sim_fabric *fabric;
-    weft_plan *plan;
+    weft_plan *plan, *near; /* near: or NULL */
+    struct rank *ranks;
+};
+
+static struct world world_open(const struct trial *trial)
+{
+    struct world world = {.ranks = calloc(RANKS, sizeof *world.ranks)};
     const uint32_t rank_count = ranks_of(trial);
     const struct sim_config sim = {.rank_count = rank_count,
                                    .latency_ns = 100,
@@ -155,40 +157,53 @@ static uint8_t *results_of(const struct trial *trial)
                                    .path_count = 1,
                                    .maps = true,
                                    .lending = trial->lending};
-    const weft_plan_spec spec = {.size = sizeof spec,
-                                 .collective = trial->collective,
-                                 .algorithm = WEFT_ALGORITHM_DIRECT,
-                                 .rank_count = rank_count,
-                                 .root = trial->collective == WEFT_REDUCE ? 3 % rank_count : 0,
-                                 .slot_depth = 4};
-    assert_non_null(ranks);
+    weft_plan_spec spec = {.size = sizeof spec,
+                           .collective = trial->collective,
+                           .algorithm = WEFT_ALGORITHM_DIRECT,
+                           .rank_count = rank_count,
+                           .root = trial->collective == WEFT_REDUCE ? 3 % rank_count : 0,
+                           .slot_depth = 4};
+    assert_non_null(world.ranks);
+    assert_int_equal(sim_fabric_create(&sim, &world.fabric), WEFT_OK);
+    assert_int_equal(weft_plan_create(&spec, &world.plan), WEFT_OK);
+    spec.algorithm = trial->near;
+    if (trial->near) assert_int_equal(weft_plan_create(&spec, &world.near), WEFT_OK);
+    for (uint32_t i = 0; i < rank_count; i++) {
+        rank_create(&world.ranks[i], i, world.fabric, world.plan, trial);
+        if (world.near) assert_int_equal(binding_follow(world.ranks[i].binding, world.near), WEFT_OK);
+    }
+    return world;
+}
+
+static void world_close(struct world *world, const struct trial *trial)
+{
+    for (uint32_t i = 0; i < ranks_of(trial); i++) {
+        if (world->ranks[i].operation) operation_free(world->ranks[i].operation);
+        engine_destroy(world->ranks[i].engine);
+        binding_destroy(world->ranks[i].binding);
+        endpoint_destroy(world->ranks[i].endpoint);
+    }
+    weft_plan_destroy(world->plan);
+    weft_plan_destroy(world->near);
+    sim_fabric_destroy(world->fabric);
+    free(world->ranks);
+}
+
+/* Every rank's output buffer, one after another; to be freed. */
+static uint8_t *results_of(const struct trial *trial)
+{
+    struct world world = world_open(trial);
+    uint8_t *results = calloc(RANKS, BYTES);
     assert_non_null(results);
-    assert_int_equal(sim_fabric_create(&sim, &fabric), WEFT_OK);
-    assert_int_equal(weft_plan_create(&spec, &plan), WEFT_OK);
-    struct weft_plan_spec near_spec = spec;
-    weft_plan *near = NULL;
-    near_spec.algorithm = trial->near;
-    if (trial->near) assert_int_equal(weft_plan_create(&near_spec, &near), WEFT_OK);
-    for (uint32_t i = 0; i < rank_count; i++) {
-        rank_create(&ranks[i], i, fabric, plan, trial);
-        if (near) assert_int_equal(binding_follow(ranks[i].binding, near), WEFT_OK);
-    }
     /* Who stages does so once it has looked at the others some times. */
-    for (int i = 0; i < (trial->stagers ? LOOKS : 1); i++) operations_run(trial, ranks, fabric);
-    const bool by_steps = trial->lending == SIM_LENDS_NOTHING || near;
-    for (uint32_t i = 0; i < rank_count; i++) {
-        assert_int_equal(operation_runs_steps(ranks[i].operation), by_steps);
-        memcpy(results + (size_t)i * BYTES, ranks[i].recv, BYTES);
-        if (!near) assert_int_equal(has_staged(trial, &ranks[i]), is_to_stage(trial, i));
-        operation_free(ranks[i].operation);
-        engine_destroy(ranks[i].engine);
-        binding_destroy(ranks[i].binding);
-        endpoint_destroy(ranks[i].endpoint);
+    for (int i = 0; i < (trial->stagers ? LOOKS : 1); i++) operations_run(trial, world.ranks, world.fabric);
+    const bool by_steps = trial->lending == SIM_LENDS_NOTHING || trial->near;
+    for (uint32_t i = 0; i < ranks_of(trial); i++) {
+        assert_int_equal(operation_runs_steps(world.ranks[i].operation), by_steps);
+        memcpy(results + (size_t)i * BYTES, world.ranks[i].recv, BYTES);
+        if (!trial->near) assert_int_equal(has_staged(trial, &world.ranks[i]), is_to_stage(trial, i));
     }
-    weft_plan_destroy(plan);
-    weft_plan_destroy(near);
-    sim_fabric_destroy(fabric);
-    free(ranks);
+    world_close(&world, trial);
     return results;
 }
 
@@ -302,10 +317,88 @@ static void steps_of_plans_for_near_ranks_give_equal_bits(void **state)
     }
 }
 
+/* ---- Ranks that do not wait for those that read what they have staged ---- */
+
+enum { RUNS = 12, BURST = 40 };
+
+struct runner {
+    struct rank *rank;
+    uint32_t number, run;
+    float input[COUNT];
+};
+
+static void runner_begin(struct runner *runner)
+{
+    for (uint32_t i = 0; i < COUNT; i++) runner->input[i] = (float)(runner->run * RANKS + runner->number);
+    const struct operation_call call = {.send = runner->input,
+                                        .recv = runner->rank->recv,
+                                        .count = COUNT,
+                                        .dtype = WEFT_FLOAT32,
+                                        .op = WEFT_SUM,
+                                        .divisor = 1,
+                                        .slice_bytes = 1024,
+                                        .check = runner->run + 1,
+                                        .stages_when_near = true};
+    assert_int_equal(operation_start(runner->rank->engine, runner->rank->binding, &call, &runner->rank->operation),
+                     WEFT_OK);
+}
+
+static void runner_end(struct runner *runner)
+{
+    for (uint32_t block = 0; block < RANKS; block++)
+        for (uint32_t i = 0; i < COUNT; i++) {
+            float element;
+            memcpy(&element, runner->rank->recv + (block * COUNT + i) * sizeof element, sizeof element);
+            assert_true(element == (float)(runner->run * RANKS + block));
+        }
+    operation_free(runner->rank->operation);
+    runner->rank->operation = NULL;
+    runner->run++;
+}
+
+/* Begin the next run, or go on with the one under way. */
+static void runner_advance(struct runner *runner, struct sim_fabric *fabric)
+{
+    bool moved = false;
+    engine_poll(runner->rank->engine, sim_now_ns(fabric));
+    if (!runner->rank->operation && runner->run < RUNS) runner_begin(runner);
+    if (runner->rank->operation && operation_advance(runner->rank->operation, &moved) == WEFT_OK) runner_end(runner);
+    sim_step(fabric);
+}
+
+/* They write their inputs anew as soon as a run is over for them, and stage them again. */
+static void who_has_staged_goes_on_while_peers_read(void **state)
+{
+    (void)state;
+    static struct runner runners[RANKS];
+    const struct trial trial = {.collective = WEFT_ALL_GATHER, .lending = SIM_LENDS_COPIED, .stagers = 0x1f};
+    const uint64_t seed = 20261125;
+    struct random random;
+    struct world world = world_open(&trial);
+    uint32_t complete = 0;
+    uint64_t read_on = 0;
+    random_seed(&random, seed);
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (uint32_t i = 0; i < RANKS; i++) runners[i] = (struct runner){.rank = &world.ranks[i], .number = i};
+    for (uint32_t turn = 0; turn < TURNS && complete < RANKS; turn++) {
+        struct runner *runner = &runners[random_below(&random, RANKS)];
+        const uint64_t burst = random_below(&random, BURST);
+        for (uint64_t k = 0; k < burst; k++) runner_advance(runner, world.fabric);
+        read_on += !runner->rank->operation && engine_stage_is_read(runner->rank->engine);
+        complete = 0;
+        for (uint32_t i = 0; i < RANKS; i++) complete += runners[i].run == RUNS;
+    }
+    assert_int_equal(complete, RANKS);
+    assert_true(read_on > 0);
+    for (uint32_t i = 0; i < RANKS; i++) assert_false(engine_stage_is_read(world.ranks[i].engine));
+    world_close(&world, &trial);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_and_loans_give_equal_bits),
                                        cmocka_unit_test(staged_buffers_give_equal_bits),
-                                       cmocka_unit_test(steps_of_plans_for_near_ranks_give_equal_bits)};
+                                       cmocka_unit_test(steps_of_plans_for_near_ranks_give_equal_bits),
+                                       cmocka_unit_test(who_has_staged_goes_on_while_peers_read)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
