@@ -42,6 +42,41 @@ static weft_status streams_bind(struct binding *binding)
     return WEFT_OK;
 }
 
+/* A track that sends a part of the input as it is, and does nothing else. */
+static bool track_departs(const struct plan_program *program, uint32_t track)
+{
+    const struct plan_step *step = &program->steps[program->tracks[track].first_step];
+    const struct plan_operand *operands = &program->operands[step->first_operand];
+    return program->tracks[track].step_count == 1 && step->repeat == 1 && step->source_count == 1 &&
+           step->destination_count == 1 && operands[0].space == SPACE_INPUT && operands[1].space == SPACE_SLOT;
+}
+
+static bool same_part(const struct plan_program *program, uint32_t track, const struct plan_step *step, uint32_t other)
+{
+    const struct plan_track *one = &program->tracks[track], *two = &program->tracks[other];
+    return one->window_begin == two->window_begin && one->window_end == two->window_end &&
+           one->chunk_count == two->chunk_count && one->chunk_stride == two->chunk_stride && step->repeat == 1 &&
+           step->chunk == program->steps[two->first_step].chunk;
+}
+
+/*
+ * Does every output come after the departure of the same part of the input, and does nothing else depart? Then the two
+ * may be one buffer without a copy of the input, if outputs wait until what has departed has also left.
+ */
+static bool outputs_follow(const struct plan_program *program)
+{
+    for (uint32_t track = 0; track < program->track_count; track++) {
+        for (uint32_t s = 0; s < program->tracks[track].step_count && !track_departs(program, track); s++) {
+            const struct plan_step *step = &program->steps[program->tracks[track].first_step + s];
+            const struct plan_operand *destinations = &program->operands[step->first_operand + step->source_count];
+            if (step->destination_count != 1 || destinations->space != SPACE_OUTPUT || step->after_track == PLAN_NONE ||
+                !track_departs(program, step->after_track) || !same_part(program, track, step, step->after_track))
+                return false;
+        }
+    }
+    return true;
+}
+
 weft_status binding_create(struct engine *engine, const struct weft_plan *plan, uint32_t first_channel,
                            struct binding **binding)
 {
@@ -69,6 +104,7 @@ weft_status binding_create(struct engine *engine, const struct weft_plan *plan, 
     made->first_use = calloc(made->program.track_count + 1, sizeof *made->first_use);
     status = made->streams && made->uses && made->first_use ? streams_bind(made) : WEFT_OUT_OF_MEMORY;
     made->is_exchange = is_exchange;
+    made->outputs_follow = outputs_follow(&made->program);
     if (status == WEFT_OK && is_exchange) status = exchange_bind(engine, plan, &made->exchange);
     if (status != WEFT_OK) goto destroy;
     *binding = made;

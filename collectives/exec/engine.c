@@ -66,6 +66,13 @@ static bool tag_accept(struct peer *peer, uint32_t tag)
     return true;
 }
 
+/* A tag of our own comes back. */
+static void stream_left(struct peer *peer, uint32_t tag)
+{
+    const uint32_t channel = tag >> TAG_CHANNEL_SHIFT & 0x7f, slot = tag >> TAG_SLOT_SHIFT & 0x3f;
+    peer->outgoing[channel].leaving &= ~(UINT64_C(1) << slot);
+}
+
 static void event_take(struct engine *engine, const struct event *event)
 {
     struct peer *peer = event->peer < engine->config.rank_count ? engine->peers[event->peer] : NULL;
@@ -78,6 +85,7 @@ static void event_take(struct engine *engine, const struct event *event)
         break;
     case EVENT_LOCAL_DONE:
         if (peer->leaving_count > 0) peer->leaving_count--;
+        if (!(event->tag & TAG_CREDIT)) stream_left(peer, event->tag);
         break;
     case EVENT_WRITABLE:
         peer_put_refused(peer);

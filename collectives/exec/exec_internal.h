@@ -27,6 +27,7 @@ struct stream {
     uint64_t position; /* slices put (outgoing) or given back (incoming) */
     uint64_t credited; /* outgoing: slices that the peer has given back */
     uint64_t arrived;  /* incoming: bit s: place s holds an unread slice */
+    uint64_t leaving;  /* outgoing, unmapped: bit s: the transport may still read the slice put into place s */
     uint32_t *checks;  /* incoming: per place, the check of the slice there */
     uint64_t tickets, serving;
     uint64_t way_back_position; /* incoming: position of the channel's outgoing stream at the last credit */
@@ -143,6 +144,7 @@ struct binding {
     reduce_function combine; /* NULL: there was none */
     size_t element_bytes;
     struct binding *near; /* whose steps are run if ranks are near; NULL: its own */
+    bool outputs_follow;  /* each output waits, by the step that it comes after, for the input it may lie on */
     bool is_exchange;     /* operations go by exchange.h */
     struct exchange_binding exchange;
 };
@@ -205,4 +207,26 @@ struct operation *operation_resume(struct binding *binding, const struct operati
 void operation_begin_steps(struct operation *operation);
 /* The operation cannot go on, because of what came or does not come from @p peer, a rank. */
 void operation_break_at(struct operation *operation, uint32_t track, uint32_t step, uint32_t peer, weft_status status);
+
+/* A premultiplied sum scales a rank's input wherever it is read; slots and outputs hold what has been scaled. */
+bool operand_is_scaled(const struct operation *operation, uint32_t operand);
+/* Do the step's destinations, which are all alike, hold partial results, of elements other than the caller's? */
+bool step_makes_partial(const struct operation *operation, const struct plan_step *step);
+
+/* departure.c */
+
+/*
+ * The operand from which a slice for a peer whose slots are out of reach can leave as it is, or PLAN_NONE: then it is
+ * written to staging. An output is never written again. An input may be, in place, before the transport has read it,
+ * unless outputs wait for that; and one that is scaled is not what its peer is to get.
+ */
+uint32_t step_departure(const struct operation *operation, const struct plan_step *step);
+/* Does one of the step's slices, of so many bytes, go to a peer for whom it had better leave from steady memory? */
+bool step_is_steady(const struct operation *operation, const struct plan_step *step, size_t bytes);
+/*
+ * In place: has the transport read what the step is about to write over? Where outputs_follow: the step that it comes
+ * after is done for this slice, and maybe for later ones. Else *waits_for is the stream.
+ */
+bool departure_left(const struct operation *operation, const struct cursor *cursor, const struct plan_step *step,
+                    const struct stream **waits_for);
 #endif

@@ -262,6 +262,11 @@ static bool step_ready(struct operation *operation, uint32_t track, const struct
         stall_note(operation, track, cursor->step, NULL);
         return false;
     }
+    const struct stream *waits_for;
+    if (!departure_left(operation, cursor, step, &waits_for)) {
+        stall_note(operation, track, cursor->step, waits_for);
+        return false;
+    }
     struct stream *const *streams = operation->binding->streams + step->first_operand;
     uint32_t check = step_check(operation, cursor, step);
     for (uint32_t i = 0; i < (uint32_t)step->source_count + step->destination_count; i++) {
@@ -315,8 +320,7 @@ static void *operand_address(const struct operation *operation, uint32_t operand
            offset;
 }
 
-/* A premultiplied sum scales a rank's input wherever it is read; slots and outputs hold what has been scaled. */
-static bool operand_is_scaled(const struct operation *operation, uint32_t operand)
+bool operand_is_scaled(const struct operation *operation, uint32_t operand)
 {
     return operation->call.op == WEFT_PREMUL_SUM && operation->binding->program.operands[operand].space == SPACE_INPUT;
 }
@@ -329,41 +333,9 @@ static bool operand_is_partial(const struct operation *operation, uint32_t opera
     return reduce_partial_bytes(operation->call.dtype, operation->call.op) != operation->element_bytes;
 }
 
-/* Do the step's destinations? They are all alike. */
-static bool step_makes_partial(const struct operation *operation, const struct plan_step *step)
+bool step_makes_partial(const struct operation *operation, const struct plan_step *step)
 {
     return step->destination_count > 0 && operand_is_partial(operation, step->first_operand + step->source_count);
-}
-
-/*
- * The operand from which a slice for a peer whose slots are out of reach can leave as it is, or PLAN_NONE: then it is
- * written to staging. An output is never written again. An input may be, in place, before the transport has read it;
- * and one that is scaled is not what its peer is to get.
- */
-static uint32_t step_departure(const struct operation *operation, const struct plan_step *step)
-{
-    const struct plan_operand *operands = operation->binding->program.operands;
-    uint32_t destinations = step->first_operand + step->source_count;
-    for (uint32_t i = destinations; i < destinations + step->destination_count; i++)
-        if (operands[i].space == SPACE_OUTPUT) return i;
-    bool copy = step->source_count == 1 && operands[step->first_operand].space == SPACE_INPUT;
-    copy = copy && !operand_is_scaled(operation, step->first_operand) && !step_makes_partial(operation, step);
-    return copy && !operation->call.overwrites ? step->first_operand : PLAN_NONE;
-}
-
-/* Does one of the step's slices go to a peer for whom it had better leave from steady memory? */
-static bool step_is_steady(const struct operation *operation, const struct plan_step *step, const struct piece *piece)
-{
-    const size_t bytes = (piece->range.end - piece->range.begin) * operation->element_bytes;
-    struct stream *const *streams = operation->binding->streams + step->first_operand + step->source_count;
-    bool steady = false;
-    for (uint32_t i = 0; i < step->destination_count; i++) {
-        if (!streams[i] || streams[i]->peer->mapped || !steady_serves(streams[i]->peer, bytes)) continue;
-        const struct engine_config *config = &streams[i]->peer->engine->config;
-        steady_look(streams[i]->peer, slot_offset(config, streams[i]->channel, streams[i]->position));
-        steady = true;
-    }
-    return steady;
 }
 
 /* Is this destination a slot that cannot be stored to, of a slice that leaves from elsewhere? */
@@ -457,6 +429,7 @@ static void stream_announce(struct stream *stream, const struct piece *piece, co
     };
     if (!peer->mapped) {
         const bool steady = piece->steady && peer->steady.slots;
+        stream->leaving |= UINT64_C(1) << place;
         put.source = source ? source : (steady ? peer->steady.slots : peer->staging) + put.remote_offset;
         if (steady) put.flags |= PUT_STEADY;
         put.bytes = bytes;
@@ -519,7 +492,8 @@ static void track_advance(struct operation *operation, uint32_t track, bool *mov
         const struct plan_step *step = &operation->binding->program.steps[cursor->track->first_step + cursor->step];
         if (!step_ready(operation, track, step)) return;
         struct piece piece = piece_at(operation, cursor, step);
-        piece.steady = step_is_steady(operation, step, &piece);
+        piece.steady =
+            step_is_steady(operation, step, (piece.range.end - piece.range.begin) * operation->element_bytes);
         uint32_t departure = piece.steady ? PLAN_NONE : step_departure(operation, step);
         if (piece.range.end > piece.range.begin && step->source_count > 0 && step->destination_count > 0)
             step_combine(operation, step, &piece, departure);

@@ -198,6 +198,23 @@ static void hierarchical_plans_are_right_for_any_groups(void **state)
     }
 }
 
+/* Two ranks send all of their input at once, and their results come to lie on it. Puts are read as late as can be. */
+static void in_place_nothing_is_written_over_before_it_has_left(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct world_config config = base_config(WEFT_ALL_REDUCE, WEFT_ALGORITHM_DIRECT, 2);
+        config.spec.channel_count = 1 + seed % 3;
+        config.count = 300 + seed;
+        config.operations = 2;
+        config.in_place = true;
+        config.sim.jitter_ns = 5000;
+        config.sim.path_count = 1 + seed % 2;
+        config.sim.refuse_per_mille = seed % 3 == 0 ? 200 : 0;
+        run_checked(&config, seed);
+    }
+}
+
 static struct world_config random_config(uint64_t seed)
 {
     struct random random;
@@ -334,6 +351,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(rooted_collectives_are_right_from_every_root),
         cmocka_unit_test(plans_over_a_layout_are_right),
         cmocka_unit_test(hierarchical_plans_are_right_for_any_groups),
+        cmocka_unit_test(in_place_nothing_is_written_over_before_it_has_left),
         cmocka_unit_test(a_thousand_random_runs_are_right),
         cmocka_unit_test(large_worlds_are_right),
         cmocka_unit_test(a_dead_rank_is_named_by_those_who_wait_for_it),
