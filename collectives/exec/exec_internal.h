@@ -42,8 +42,11 @@ struct steady {
     uint8_t *slots; /* NULL: not needed yet */
     uint8_t *mapped;
     size_t mapped_bytes;
-    uint32_t slices;     /* that left from there */
-    uint32_t near_looks; /* in a row */
+    uint32_t slot_stride; /* bytes */
+    uint32_t slices;      /* that left from there, this time */
+    uint32_t others;      /* that left from elsewhere since */
+    uint32_t near_looks;  /* in a row */
+    uint32_t looks_sure;  /* so many are believed */
 };
 
 /* A rank this engine is, or was, connected to. */
@@ -94,7 +97,12 @@ void peer_destroy(struct peer *peer);
 
 /* Had a slice of so many bytes for this peer better leave from steady memory? From then on it has some. */
 bool steady_serves(struct peer *peer, size_t bytes);
-/* A slice is about to be written there, at @p offset. */
+/* Where a slice is written that goes to slot_offset() @p offset at the peer. */
+static inline uint8_t *steady_place(const struct peer *peer, uint64_t offset)
+{
+    return peer->steady.slots + offset / peer->engine->config.slot_bytes * peer->steady.slot_stride;
+}
+/* A slice is about to be written there. */
 void steady_look(struct peer *peer, uint64_t offset);
 void steady_close(struct peer *peer);
 

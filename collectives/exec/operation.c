@@ -314,10 +314,8 @@ static void *operand_address(const struct operation *operation, uint32_t operand
     const struct peer *peer = stream->peer;
     uint64_t offset = slot_offset(&peer->engine->config, stream->channel, stream->position);
     if (stream == &peer->incoming[stream->channel]) return peer->connection->granted + offset;
-    return (peer->mapped                          ? peer->mapped
-            : piece->steady && peer->steady.slots ? peer->steady.slots
-                                                  : peer->staging) +
-           offset;
+    if (peer->mapped) return peer->mapped + offset;
+    return piece->steady && peer->steady.slots ? steady_place(peer, offset) : peer->staging + offset;
 }
 
 bool operand_is_scaled(const struct operation *operation, uint32_t operand)
@@ -430,7 +428,9 @@ static void stream_announce(struct stream *stream, const struct piece *piece, co
     if (!peer->mapped) {
         const bool steady = piece->steady && peer->steady.slots;
         stream->leaving |= UINT64_C(1) << place;
-        put.source = source ? source : (steady ? peer->steady.slots : peer->staging) + put.remote_offset;
+        put.source = steady   ? steady_place(peer, put.remote_offset)
+                     : source ? source
+                              : peer->staging + put.remote_offset;
         if (steady) put.flags |= PUT_STEADY;
         put.bytes = bytes;
     }
