@@ -62,7 +62,6 @@ static void ranks_that_share_processors_exchange_by_rounds_too(void **state)
                                                    .exchange_bytes = EXCHANGE,
                                                    .copies = true,
                                                    .crowd = 2};
-            if (bytes == 8 << 10) continue; /* just above what cells take all ways cost the same */
             assert_int_equal(choose(&cost_model_shm, request).algorithm, WEFT_ALGORITHM_DIRECT);
         }
 }
