@@ -319,7 +319,8 @@ static weft_status call_repeat(struct weft_comm *comm, const struct collective_c
     if (control_failed(comm->control)) return failure_of(comm);
     memo->signature.sequence = ++comm->sequence;
     memo_sign(memo, comm->sequence);
-    if (quick_run_again(comm, memo, &begun)) return WEFT_OK;
+    if (memo->is_rooted) atomic_store_explicit(&comm->rooted_sequence, comm->sequence, memory_order_relaxed);
+    if (quick_run(comm, memo, &begun)) return WEFT_OK;
     return request_post(request_make(comm, call, memo, deadline_of(comm, options)), begun, NULL);
 }
 
@@ -329,8 +330,8 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
     static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
     struct call_memo *memo = memo_find(comm, call);
     if (!options) options = &defaults;
-    if (comm->calm && memo->is_brief && !out && memo_matches(memo, call) && memo_has_options(memo, options) &&
-        memo->operation.send == call->send && memo->operation.recv == call->recv)
+    if (comm->calm && memo->is_small && memo->checked && !out && memo_matches(memo, call) &&
+        memo_has_options(memo, options) && memo->operation.send == call->send && memo->operation.recv == call->recv)
         return call_repeat(comm, call, memo, options);
     return call_post_anew(comm, call, options, out);
 }

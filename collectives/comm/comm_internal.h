@@ -47,7 +47,6 @@ struct call_memo {
     bool checked;  /* the buffers of `operation` are known to fit */
     bool is_quick; /* quick.c can run it, when nothing else is under way */
     bool is_small; /* without an operation */
-    bool is_brief; /* as brief_send() wants it */
     struct small small;
     uint64_t payload_bytes;
     struct operation_call operation; /* of the last such call; check and scale are a call's own */
@@ -132,7 +131,7 @@ struct weft_comm {
     uint64_t *pair_sequences;         /* messages so far: to each rank, then from each; NULL until the first */
     struct call_memo memos[CALL_MEMOS];
     uint32_t memos_made;
-    bool calm;     /* since the last small call there has been no request and no group, so that another one may run */
+    bool calm;     /* small calls may run: nothing else has been under way since that was looked at */
     bool grouping; /* calls are kept until weft_group_end() */
     struct weft_request *group_first, *group_last;
     struct weft_request *idle_requests;
@@ -233,8 +232,6 @@ static inline bool quick_is_free(const struct weft_comm *comm)
 /* Run the memo's operation to its end. False: it came to none; *begun, which was NULL, is the operation as far as it
  * came if it has begun. */
 bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun);
-/* The same where memo->is_brief, on a communicator that is calm. */
-bool quick_run_again(struct weft_comm *comm, struct call_memo *memo, struct operation **begun);
 
 /* thread.c */
 weft_status progress_thread_start(struct weft_comm *comm);

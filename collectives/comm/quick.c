@@ -93,30 +93,15 @@ static __attribute__((noinline)) bool quick_operation(struct weft_comm *comm, st
     return true;
 }
 
-static inline struct patience patience_of(const struct weft_comm *comm)
-{
-    return (struct patience){comm->spin_ns > 0 ? LOOKS : 1, PAUSED_LOOKS};
-}
-
 bool quick_run(struct weft_comm *comm, struct call_memo *memo, struct operation **begun)
 {
+    const struct patience patience = {comm->spin_ns > 0 ? LOOKS : 1, PAUSED_LOOKS};
     if (!memo->binding && binding_find(comm, memo) != WEFT_OK) return false;
-    const struct patience patience = patience_of(comm);
+    comm->calm = comm->calm || small_may_run(comm->engine);
+    const bool sent = memo->is_small && comm->calm && small_begin(&memo->small);
     control_post(comm->control, &memo->signature);
-    if (!memo->is_small || small_run(&memo->small, patience, begun) != WEFT_OK)
+    if (!sent || small_end(&memo->small, patience, begun) != WEFT_OK)
         return quick_operation(comm, memo, patience, begun);
-    count_operation(comm, memo->payload_bytes);
-    memo->is_brief = memo->small.is_brief && memo->checked;
-    comm->calm = true;
-    return true;
-}
-
-bool quick_run_again(struct weft_comm *comm, struct call_memo *memo, struct operation **begun)
-{
-    const struct patience patience = patience_of(comm);
-    if (!brief_send(&memo->small)) return quick_run(comm, memo, begun);
-    control_post(comm->control, &memo->signature);
-    if (brief_receive(&memo->small, patience, begun) != WEFT_OK) return quick_operation(comm, memo, patience, begun);
     count_operation(comm, memo->payload_bytes);
     return true;
 }

@@ -146,20 +146,17 @@ static inline struct cell *cell_last(const struct lanes *lanes)
 }
 
 /*
- * Take the next cell, of an operation with this check. WEFT_OK; *flags is CELL_BY_REFERENCE or 0. WEFT_IN_PROGRESS:
- * it has not come, or the peer has left the operation.
+ * Has the next cell come, of an operation with this check? WEFT_OK: yes; *flags is CELL_BY_REFERENCE or 0.
+ * WEFT_IN_PROGRESS: not yet, or the peer has left the operation.
  */
-static inline weft_status cell_come(struct lanes *lanes, uint32_t check, uint64_t *flags)
+static inline weft_status cell_come(const struct lanes *lanes, uint32_t check, uint64_t *flags)
 {
     uint32_t number = lanes->come + 1;
     /* Acquire: pairs with cell_send(). */
     uint64_t flag = atomic_load_explicit(&lanes->from->cells[number % LANE_CELLS].flag, memory_order_acquire);
     *flags = flag & CELL_BY_REFERENCE;
     flag &= ~CELL_BY_REFERENCE;
-    if (flag == cell_flag(number, check)) {
-        lanes->come = number;
-        return WEFT_OK;
-    }
+    if (flag == cell_flag(number, check)) return WEFT_OK;
     uint64_t found = flag >> 32;
     if (flag == 0 || found == ((number - LANE_CELLS) & CELL_NUMBER_MASK)) return WEFT_IN_PROGRESS;
     if (found != (number & CELL_NUMBER_MASK)) return WEFT_PROTOCOL_ERROR;

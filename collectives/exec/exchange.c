@@ -87,7 +87,8 @@ static bool cells_take(struct operation *operation, bool *moved)
     const rank_set receivers = receivers_of(operation);
     for (struct peer *peer = engine->first_peer; peer && engine->exchange.awaited; peer = peer->next) {
         if (!(engine->exchange.awaited & peer->bit)) continue;
-        weft_status status = peer_cell_take(peer, receivers, operation->call.check);
+        uint64_t reference = 0;
+        weft_status status = cell_come(&peer->lanes, operation->call.check, &reference);
         if (status == WEFT_IN_PROGRESS && peer->state == PEER_FAILED) status = peer->failure;
         if (status == WEFT_IN_PROGRESS) {
             operation->stall = (struct operation_stall){0, 1, peer->rank, false};
@@ -95,6 +96,8 @@ static bool cells_take(struct operation *operation, bool *moved)
             operation_break_at(operation, 0, 1, peer->rank, status);
             return false;
         } else {
+            cell_take(peer, receivers, reference);
+            engine->exchange.awaited &= ~peer->bit;
             *moved = true;
         }
     }
@@ -187,7 +190,6 @@ static void offers_send(struct operation *operation)
         cell_send(&peer->lanes, cell, 0, operation->call.check);
     }
     if (operation->offered & OFFER_LENT) engine->exchange.borrowing = operation->binding->exchange.peers;
-    peers_wake(engine, operation->binding->exchange.peers);
 }
 
 /*
@@ -270,6 +272,7 @@ static bool exchange_begin(struct operation *operation)
         small_send(&contents);
     else
         offers_send(operation);
+    peers_wake(operation->binding->engine, receivers_of(operation));
     return true;
 }
 

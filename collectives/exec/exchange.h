@@ -93,15 +93,12 @@ void exchange_finish(struct engine *engine);
 
 /* small.c */
 bool small_is(const struct operation_call *call, size_t element_bytes);
-/* Send everybody what this rank has for them; there is room. */
+/* Send everybody what this rank has for them; there is room. Who may be asleep is not woken. */
 void small_send(const struct small *small);
 /* Make the result of what has come from everybody. With other statuses than WEFT_OK, *peer's could not be got. */
 weft_status small_take(const struct small *small, uint32_t *peer);
 /* Who is to hear that this rank is done with what came: nothing else tells those who get nothing from here. */
 rank_set small_freed(const struct small *small);
-
-/* brief.c */
-bool brief_serves(const struct exchange_binding *edges, size_t bytes);
 
 /* loan.c */
 /* Room for EXCHANGE_BYTES of every rank, for what cannot be loaded from where it is; NULL: no memory. */

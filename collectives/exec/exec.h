@@ -125,24 +125,18 @@ struct small {
     const struct operation_call *call; /* borrowed: check and buffers are set anew for each call */
     void (*combine)(const struct reduce_call *call);
     size_t bytes; /* of a message */
-    bool is_brief;
 };
 /* False: such calls need operations. */
 bool small_prepare(struct binding *binding, const struct operation_call *call, struct small *small);
+/* Is nothing else under way, and every peer there? Stays so while nothing is done with the engine but small calls. */
+bool small_may_run(const struct engine *engine);
 /*
- * A call without an operation: to peers that are ready for it, with no other exchange under way. WEFT_OK: it is
- * complete. WEFT_IN_PROGRESS: *operation is begun, to be gone on with. WEFT_UNSUPPORTED: it needs an operation from the
- * start; nothing was done.
+ * A call without an operation, on an engine that may run it, in two parts. What has to be noted of it is best noted in
+ * between: the peers' part is on its way meanwhile. small_begin() false: there is no room to send; nothing was done.
+ * small_end() WEFT_OK: it is complete. WEFT_IN_PROGRESS: *operation is begun, to be gone on with.
  */
-weft_status small_run(const struct small *small, struct patience patience, struct operation **operation);
-/*
- * The same in two parts, where is_brief, if small_run() has said WEFT_OK of it before and the engine has done nothing
- * since but such calls. What has to be done for a call, but not at once, is best done in between: the peers' part is on
- * its way meanwhile. brief_send() false: there is no room, nothing was done. brief_receive() as small_run(), but never
- * WEFT_UNSUPPORTED.
- */
-bool brief_send(const struct small *small);
-weft_status brief_receive(const struct small *small, struct patience patience, struct operation **operation);
+bool small_begin(const struct small *small);
+weft_status small_end(const struct small *small, struct patience patience, struct operation **operation);
 
 /*
  * Do what can be done. *moved is set to true, and otherwise left alone, if anything was. WEFT_IN_PROGRESS, WEFT_OK;

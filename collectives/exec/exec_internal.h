@@ -106,18 +106,12 @@ static inline uint8_t *steady_place(const struct peer *peer, uint64_t offset)
 void steady_look(struct peer *peer, uint64_t offset);
 void steady_close(struct peer *peer);
 
-/* Take the cell that is awaited of the peer, in an exchange with these receivers: as cell_come(). */
-static inline weft_status peer_cell_take(struct peer *peer, rank_set receivers, uint32_t check)
+/* The peer's next cell has come, in an exchange with these receivers: it is through with all that went before. */
+static inline void cell_take(struct peer *peer, rank_set receivers, bool by_reference)
 {
-    struct exchange *exchange = &peer->engine->exchange;
-    uint64_t reference;
-    weft_status status = cell_come(&peer->lanes, check, &reference);
-    if (status != WEFT_OK) return status;
-    /* The peer is through with all that went before this operation. */
+    peer->lanes.come++;
     lane_note_taken(&peer->lanes, peer->lanes.sent - (receivers & peer->bit ? 1 : 0));
-    if (reference) exchange->referring |= peer->bit;
-    exchange->awaited &= ~peer->bit;
-    return WEFT_OK;
+    if (by_reference) peer->engine->exchange.referring |= peer->bit;
 }
 
 /* The slots in a region that one rank grants another; what else is in it comes after them. */
@@ -209,8 +203,9 @@ struct operation {
 
 /* Calls of one kind follow each other: look their type and operator up once. False: there is no such combination. */
 bool binding_combine_find(struct binding *binding, weft_dtype dtype, weft_op op);
-/* An idle operation goes on with a call whose cells were sent without one. There is an idle one. */
-struct operation *operation_resume(struct binding *binding, const struct operation_call *call);
+/* An idle operation goes on with a small call that was begun without one. There is an idle one. */
+struct operation *operation_resume(struct binding *binding, const struct operation_call *call,
+                                   enum operation_phase phase);
 /* Run the steps of the plan, after all operations for which this was called before. */
 void operation_begin_steps(struct operation *operation);
 /* The operation cannot go on, because of what came or does not come from @p peer, a rank. */

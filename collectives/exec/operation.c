@@ -152,14 +152,15 @@ weft_status operation_start(struct engine *engine, struct binding *binding, cons
     return WEFT_OK;
 }
 
-struct operation *operation_resume(struct binding *binding, const struct operation_call *call)
+struct operation *operation_resume(struct binding *binding, const struct operation_call *call,
+                                   enum operation_phase phase)
 {
     struct engine *engine = binding->engine;
     struct operation *operation = engine->idle_operations;
     engine->idle_operations = operation->next;
     (void)binding_combine_find(binding, call->dtype, call->op); /* there was one when the call was made ready */
     operation_init(operation, binding, call);
-    operation->phase = PHASE_EXCHANGING;
+    operation->phase = phase;
     operation->is_small = true;
     engine->exchange.current = operation;
     return operation;

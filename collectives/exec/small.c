@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Small messages of direct plans: their contents travel in cells, or cells say where to read them. Operations do this
- * in their turn (exchange.c); a caller that waits anyway runs a call as a whole, without an operation. All of that is
- * on the way of a message of a few bytes: between threads of one core every twenty instructions cost a nanosecond.
+ * in their turn (exchange.c); a caller that waits anyway runs a call as a whole, without an operation. Between two
+ * threads of one core it is the instructions from one flag's arrival to the next one's departure that take the time of
+ * a call.
  */
 #include <string.h>
 
@@ -37,11 +38,11 @@ static __attribute__((noinline)) bool refer(const struct small *small, const str
 
 void small_send(const struct small *small)
 {
-    const uint32_t to_count = small->binding->exchange.to_count;
     const struct exchange_edge *const to = small->binding->exchange.to;
+    const uint32_t to_count = small->binding->exchange.to_count;
     const uint8_t *const input = small->call->send;
-    const size_t bytes = small->bytes;
     const uint32_t check = small->call->check;
+    const size_t bytes = small->bytes;
     for (uint32_t i = 0; i < to_count; i++) {
         struct peer *peer = to[i].peer;
         const uint32_t place = to[i].place;
@@ -57,8 +58,6 @@ void small_send(const struct small *small)
         }
         cell_send(&peer->lanes, cell, flags, check);
     }
-    fence_full();
-    for (uint32_t i = 0; i < to_count; i++) connection_wake(to[i].peer->connection);
 }
 
 /* What a peer has said where to find: there, or copied, or NULL; then *status says why. */
@@ -152,48 +151,89 @@ bool small_prepare(struct binding *binding, const struct operation_call *call, s
         !small_is(call, binding->element_bytes))
         return false;
     const size_t bytes = call->count * binding->element_bytes;
-    *small = (struct small){binding, call, binding->combine, bytes, brief_serves(&binding->exchange, bytes)};
+    *small = (struct small){binding, call, binding->combine, bytes};
     return true;
 }
 
-static bool may_run(const struct engine *engine, const struct exchange_binding *edges)
+bool small_may_run(const struct engine *engine)
 {
-    if (!exchange_is_free(&engine->exchange) || !engine->idle_operations) return false;
-    if (engine->connected_count < engine->config.rank_count - 1) return false;
-    for (uint32_t i = 0; i < edges->to_count; i++)
-        if (!lane_has_room(&edges->to[i].peer->lanes)) return false;
-    return true;
+    return exchange_is_free(&engine->exchange) && engine->idle_operations &&
+           engine->connected_count == engine->config.rank_count - 1;
 }
 
-/* Take the cell of a sender. WEFT_IN_PROGRESS: it has not come in time. */
-static inline weft_status cell_await(const struct small *small, struct peer *peer, struct patience *patience)
+bool small_begin(const struct small *small)
 {
-    weft_status status;
-    while ((status = peer_cell_take(peer, small->binding->exchange.receivers, small->call->check)) != WEFT_OK) {
-        if (status != WEFT_IN_PROGRESS || patience->looks == 0) return status;
-        if (patience->looks-- <= patience->paused_looks) relax();
-    }
-    return WEFT_OK;
-}
-
-weft_status small_run(const struct small *small, struct patience patience, struct operation **operation)
-{
-    struct engine *engine = small->binding->engine;
-    struct exchange *exchange = &engine->exchange;
-    const struct exchange_binding *edges = &small->binding->exchange;
-    uint32_t culprit;
-    if (!may_run(engine, edges)) return WEFT_UNSUPPORTED;
-    exchange->awaited = edges->senders;
+    const struct exchange_edge *const to = small->binding->exchange.to;
+    const uint32_t to_count = small->binding->exchange.to_count;
+    struct exchange *exchange = &small->binding->engine->exchange;
+    for (uint32_t i = 0; i < to_count; i++)
+        if (!lane_has_room(&to[i].peer->lanes)) return false;
     exchange->referring = exchange->borrowing = 0;
     small_send(small);
-    weft_status status = WEFT_OK;
-    for (struct peer *peer = engine->first_peer; peer && status == WEFT_OK; peer = peer->next)
-        if (edges->senders & peer->bit) status = cell_await(small, peer, &patience);
-    if (status != WEFT_OK || exchange->borrowing || small_take(small, &culprit) != WEFT_OK) {
-        *operation = operation_resume(small->binding, small->call); /* which finds out by itself what is wrong */
-        return WEFT_IN_PROGRESS;
+    return true;
+}
+
+/* Take the sender's cell. False: it has not come in time, or is something else. */
+static inline bool cell_await(struct peer *peer, rank_set receivers, uint32_t check, struct patience *patience)
+{
+    struct lanes *lanes = &peer->lanes;
+    const uint32_t number = lanes->come + 1;
+    const uint64_t expected = cell_flag(number, check);
+    const struct cell *cell = &lanes->from->cells[number % LANE_CELLS];
+    uint64_t flag;
+    /* Acquire: pairs with cell_send(). */
+    while (((flag = atomic_load_explicit(&cell->flag, memory_order_acquire)) & ~CELL_BY_REFERENCE) != expected) {
+        if (patience->looks == 0) return false;
+        if (patience->looks-- <= patience->paused_looks) relax();
     }
-    exchange_say_taken(engine, small_freed(small));
-    for (uint32_t i = 0; i < edges->to_count; i++) cell_fetch(&edges->to[i].peer->lanes);
+    cell_take(peer, receivers, flag & CELL_BY_REFERENCE);
+    return true;
+}
+
+/* Wait until the peers are done with what they were told where to read. False: some are not in time. */
+static bool contents_await(struct engine *engine, struct patience *patience)
+{
+    struct exchange *exchange = &engine->exchange;
+    for (struct peer *peer = engine->first_peer; exchange->borrowing; peer = peer->next) {
+        if (!(exchange->borrowing & peer->bit)) continue;
+        while (!lane_is_taken(&peer->lanes)) {
+            if (patience->looks == 0) return false;
+            if (patience->looks-- <= patience->paused_looks) relax();
+        }
+        exchange->borrowing &= ~peer->bit;
+    }
+    return true;
+}
+
+static __attribute__((noinline)) weft_status go_on(const struct small *small, enum operation_phase phase,
+                                                   rank_set awaited, struct operation **operation)
+{
+    small->binding->engine->exchange.awaited = awaited;
+    *operation = operation_resume(small->binding, small->call, phase);
+    return WEFT_IN_PROGRESS;
+}
+
+weft_status small_end(const struct small *small, struct patience patience, struct operation **operation)
+{
+    struct engine *const engine = small->binding->engine;
+    const struct exchange_binding *const edges = &small->binding->exchange;
+    const uint32_t check = small->call->check;
+    rank_set awaited = edges->senders;
+    uint32_t culprit;
+    fence_full();
+    for (uint32_t i = 0; i < edges->to_count; i++) connection_wake(edges->to[i].peer->connection);
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
+        if (!(awaited & peer->bit)) continue;
+        if (!cell_await(peer, edges->receivers, check, &patience))
+            return go_on(small, PHASE_EXCHANGING, awaited, operation);
+        awaited &= ~peer->bit;
+        cell_fetch(&peer->lanes); /* while there is time: before what came is looked at */
+    }
+    if (small_take(small, &culprit) != WEFT_OK) /* again, to say whose could not be got */
+        return go_on(small, PHASE_EXCHANGING, 0, operation);
+    const rank_set freed = small_freed(small);
+    if (freed) exchange_say_taken(engine, freed);
+    if (engine->exchange.borrowing && !contents_await(engine, &patience))
+        return go_on(small, PHASE_RETURNING, 0, operation);
     return WEFT_OK;
 }

@@ -86,30 +86,15 @@ void scene_post(struct scene *scene, uint32_t rank, uint64_t count)
     assert_int_equal(operation_start(self->engine, self->binding, &call, &self->operation), WEFT_OK);
 }
 
-/* Of calls with other buffers or counts another one is made ready. */
-static bool call_prepare(struct scene *scene, uint32_t rank, uint64_t count)
-{
-    struct scene_rank *self = &scene->ranks[rank];
-    self->call = call_of(scene, rank, count);
-    if (self->operation && self->operation->status != WEFT_IN_PROGRESS) operation_forget(self);
-    return small_prepare(self->binding, &self->call, &self->small);
-}
-
-static const struct patience patience = {.looks = 3, .paused_looks = 1};
-
 weft_status scene_call(struct scene *scene, uint32_t rank, uint64_t count)
 {
     struct scene_rank *self = &scene->ranks[rank];
-    if (!call_prepare(scene, rank, count)) return WEFT_UNSUPPORTED;
-    return small_run(&self->small, patience, &self->operation);
-}
-
-weft_status scene_call_briefly(struct scene *scene, uint32_t rank, uint64_t count)
-{
-    struct scene_rank *self = &scene->ranks[rank];
-    assert_true(call_prepare(scene, rank, count));
-    if (!self->small.is_brief || !brief_send(&self->small)) return WEFT_UNSUPPORTED;
-    return brief_receive(&self->small, patience, &self->operation);
+    const struct operation_call call = call_of(scene, rank, count);
+    if (self->operation && self->operation->status != WEFT_IN_PROGRESS) operation_forget(self);
+    struct small small;
+    if (!small_prepare(self->binding, &call, &small) || !small_may_run(self->engine) || !small_begin(&small))
+        return WEFT_UNSUPPORTED;
+    return small_end(&small, (struct patience){.looks = 3, .paused_looks = 1}, &self->operation);
 }
 
 weft_status scene_advance(struct scene *scene, uint32_t rank)

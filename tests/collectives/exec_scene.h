@@ -17,8 +17,6 @@ struct scene {
         struct binding *binding;
         struct operation *operation; /* the last one that was begun, or NULL */
         uint32_t check;              /* of the operations to come */
-        struct operation_call call;  /* the last one that was begun without an operation */
-        struct small small;
         int64_t send[SCENE_COUNT], recv[SCENE_COUNT];
     } ranks[SCENE_RANKS];
 };
@@ -38,7 +36,5 @@ void scene_close(struct scene *scene);
 void scene_post(struct scene *scene, uint32_t rank, uint64_t count);
 /* Do the same without an operation, which in progress there is then. */
 weft_status scene_call(struct scene *scene, uint32_t rank, uint64_t count);
-/* And by the shortest way, if the last thing that the rank did was complete. */
-weft_status scene_call_briefly(struct scene *scene, uint32_t rank, uint64_t count);
 weft_status scene_advance(struct scene *scene, uint32_t rank);
 #endif

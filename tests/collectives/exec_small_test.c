@@ -99,47 +99,28 @@ static void another_operation_is_a_mismatch_for_both(void **state)
     shm_scene_close(scene);
 }
 
-/* Who comes first, and who comes second, by any way. */
-static void brief_calls_meet_all_others(void **state)
+/* Who comes first, and who comes second, with an operation and without one. */
+static void calls_and_operations_meet(void **state)
 {
     (void)state;
-    weft_status (*const ways[])(struct scene *, uint32_t, uint64_t) = {scene_call, scene_call_briefly};
     struct scene *scene = calls_begin(WEFT_ALL_REDUCE);
     for (uint32_t round = 0; round < 200; round++) {
         const uint32_t first = round & 1;
-        assert_int_equal(ways[round >> 1 & 1](scene, first, 1 + round % 7), WEFT_IN_PROGRESS);
-        assert_int_equal(ways[round >> 2 & 1](scene, 1 - first, 1 + round % 7), WEFT_OK);
+        const uint64_t count = 1 + round % 12;
+        if (round & 2) {
+            scene_post(scene, first, count);
+            assert_int_equal(scene_advance(scene, first), WEFT_IN_PROGRESS);
+        } else {
+            assert_int_equal(scene_call(scene, first, count), WEFT_IN_PROGRESS);
+        }
+        if (round & 4)
+            scene_post(scene, 1 - first, count);
+        else
+            assert_int_equal(scene_call(scene, 1 - first, count), WEFT_OK);
+        if (round & 4) assert_int_equal(scene_advance(scene, 1 - first), WEFT_OK);
         assert_int_equal(scene_advance(scene, first), WEFT_OK);
-        assert_summed(scene, 1 + round % 7);
-        if (round % 5 > 0) continue;
-        scene_post(scene, first, SMALL);
-        assert_int_equal(scene_advance(scene, first), WEFT_IN_PROGRESS);
-        assert_int_equal(scene_call_briefly(scene, 1 - first, SMALL), WEFT_OK);
-        assert_int_equal(scene_advance(scene, first), WEFT_OK);
-        assert_summed(scene, SMALL);
+        assert_summed(scene, count);
     }
-    shm_scene_close(scene);
-}
-
-static void what_fits_no_line_or_has_one_way_is_not_brief(void **state)
-{
-    (void)state;
-    struct scene *scene = calls_begin(WEFT_ALL_REDUCE);
-    assert_int_equal(scene_call_briefly(scene, 0, CELL_BESIDE_BYTES / sizeof(int64_t) + 1), WEFT_UNSUPPORTED);
-    shm_scene_close(scene);
-    scene = calls_begin(WEFT_BROADCAST);
-    assert_int_equal(scene_call_briefly(scene, 0, 1), WEFT_UNSUPPORTED);
-    shm_scene_close(scene);
-}
-
-static void another_brief_call_is_a_mismatch_for_both(void **state)
-{
-    (void)state;
-    struct scene *scene = calls_begin(WEFT_ALL_REDUCE);
-    scene->ranks[1].check++;
-    for (uint32_t rank = 0; rank < SCENE_RANKS; rank++)
-        assert_int_equal(scene_call_briefly(scene, rank, SMALL), WEFT_IN_PROGRESS);
-    for (uint32_t rank = 0; rank < SCENE_RANKS; rank++) assert_int_equal(scene_advance(scene, rank), WEFT_MISMATCH);
     shm_scene_close(scene);
 }
 
@@ -151,9 +132,7 @@ int main(void)
         cmocka_unit_test(one_waits_for_what_is_under_way),
         cmocka_unit_test(what_is_large_needs_an_operation),
         cmocka_unit_test(another_operation_is_a_mismatch_for_both),
-        cmocka_unit_test(brief_calls_meet_all_others),
-        cmocka_unit_test(what_fits_no_line_or_has_one_way_is_not_brief),
-        cmocka_unit_test(another_brief_call_is_a_mismatch_for_both),
+        cmocka_unit_test(calls_and_operations_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
