@@ -202,7 +202,7 @@ static void requests_abandon(struct weft_comm *comm)
     }
 }
 
-/* A complete operation's input may be on the stage for peers that are slower. */
+/* Peers that are slower may be at an operation that is complete here, and read from the stage. */
 static void stage_await(struct weft_comm *comm)
 {
     const uint64_t begun_ns = clock_now_ns();

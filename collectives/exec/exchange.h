@@ -67,7 +67,7 @@ struct exchange {
     struct lent lent[EXCHANGE_RANKS];
     struct loan_work work;
     bool stage_turn;  /* which of its two places on the stage the next input gets */
-    rank_set reading; /* peers that may still be at the input that was staged last */
+    rank_set reading; /* peers that may still be at the last operation that this rank left without waiting for them */
     uint8_t *bounce;  /* for buffers that are copied from and to; NULL until the first */
 };
 

@@ -63,8 +63,8 @@ uint32_t engine_connecting(const struct engine *engine, uint32_t *peer, weft_sta
 bool engine_exchange_is_due(const struct engine *engine);
 
 /*
- * May a peer still be at what this rank has on its stage, for an operation that is complete? To be asked, with
- * engine_poll() in between, before the engine's end.
+ * May a peer still be at its part of an operation that is complete here, and at what this rank has on its stage? To be
+ * asked, with engine_poll() in between, before the engine's end, which looks like a failure to who is not through.
  */
 bool engine_stage_is_read(struct engine *engine);
 

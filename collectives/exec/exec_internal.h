@@ -67,7 +67,7 @@ struct peer {
     rank_set bit;           /* for exchange.h: the rank's, and the cells to and from it */
     struct lanes lanes;
     uint32_t near_looks;  /* for distance.h */
-    uint32_t staged_cell; /* the cell that offered what was staged last; of those in exchange.reading */
+    uint32_t staged_cell; /* of that operation, for those in exchange.reading */
     struct peer *next;    /* in the engine's list of peers */
 };
 

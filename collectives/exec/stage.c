@@ -83,8 +83,7 @@ void stage_leave(const struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
     engine->exchange.borrowing = 0;
-    if (!(operation->offered & OFFER_INPUT_STAGED)) return;
-    engine->exchange.stage_turn = !engine->exchange.stage_turn;
+    if (operation->offered & OFFER_INPUT_STAGED) engine->exchange.stage_turn = !engine->exchange.stage_turn;
     engine->exchange.reading = operation->binding->exchange.peers;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) peer->staged_cell = peer->lanes.sent;
 }

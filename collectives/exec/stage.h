@@ -26,8 +26,8 @@ bool stage_serves(const struct operation *operation);
 /* Copy this portion of the input, of so many blocks, to the stage. Returns where it is. */
 const void *stage_input(const struct operation *operation, uint64_t places);
 /*
- * Peers get at nothing of this rank but its staged input: go on, and let them. The next input is staged elsewhere, and
- * when all peers have sent their offers of that one, they are done with this one.
+ * Peers get at nothing of this rank, or but its staged input: go on, and let them. The next input is staged elsewhere,
+ * and when all peers have sent their offers of that one, they are done with this one.
  */
 void stage_leave(const struct operation *operation);
 /* Where others are to put this portion of the output. */
