@@ -68,14 +68,15 @@ static void tuning_apply(const struct tuning *tuning, const struct select_reques
  * ordinary memory, and they do far better where buffers are registered, which nobody knows of all ranks beforehand.
  */
 static const double favour_least = 0.25;
-/* Staged, where ranks are near, they take half of their price or less; the kernel's copies, apart, take all of it. */
-static const double staged = 1.5;
+/* Where ranks share processors and are near, cells and stages take half of their price or less; apart, all of it. */
+static const double favour_shared = 1.5;
 static double rated(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm,
                     double price_ns)
 {
     const double favour = model->doubt > favour_least ? model->doubt : favour_least;
     if (!price_is_by_exchange(model, request, algorithm)) return price_ns;
-    return price_ns / (1 + favour) / (price_stages_are_better_near(request) ? staged : 1);
+    const bool is_copied = request->collective == WEFT_GATHER || request->collective == WEFT_SCATTER;
+    return price_ns / (1 + favour) / (request->crowd > 1 && request->copies && !is_copied ? favour_shared : 1);
 }
 
 uint32_t cost_model_slot_depth(const struct cost_model *model, uint32_t rank_count)
