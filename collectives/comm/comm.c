@@ -115,6 +115,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
         .stage = stage_create(comm),
         .stage_bytes = STAGE_BYTES,
         .cache_bytes = caches_bytes(comm),
+        .cache_ranks = comm->local_rank_count,
     };
     status = engine_create(&engine, &comm->engine);
     if (status != WEFT_OK) goto destroy_memory;

@@ -41,6 +41,7 @@ struct engine_config {
     /* What distances between caches are timed with (distance.h), in ns; NULL: nothing is known of them. */
     uint64_t (*clock_ns)(void);
     uint64_t cache_bytes; /* of the last-level caches that the ranks have between them; 0: not known */
+    uint32_t cache_ranks; /* those ranks, of this host; 0: not known */
 };
 
 enum {

@@ -95,12 +95,27 @@ static uint64_t slice_bytes(const struct operation *operation)
     return elements * operation->element_bytes;
 }
 
+/*
+ * Are results better stored past the caches? As loans are (reduce_streaming_bytes()), where steps are all that there
+ * is: measured over TCP, 2 ranks, all-reduce of 8 MiB out of place 1.05 to 1.12 times as fast.
+ */
+static bool steps_bypass_caches(const struct operation *operation)
+{
+    const struct operation_call *call = &operation->call;
+    const struct engine_config *config = &operation->binding->engine->config;
+    if (config->exchanges) return false;
+    const uint64_t bytes = call->count * operation->element_bytes * plan_block_count(operation->binding->plan);
+    const bool in_place = !call->send || !call->recv || (uintptr_t)call->send - (uintptr_t)call->recv < bytes;
+    return (in_place ? 1 : 2) * bytes * config->cache_ranks >= reduce_streaming_bytes(config->cache_bytes, in_place);
+}
+
 void operation_begin_steps(struct operation *operation)
 {
     const struct binding *binding = operation->binding;
     const struct operation_call *call = &operation->call;
     operation->many_blocks = plan_block_count(binding->plan) > 1;
     operation->partition = partition_make(binding->plan, call->count, operation->element_bytes, slice_bytes(operation));
+    operation->bypasses_caches = steps_bypass_caches(operation);
     operation->tracks_left = binding->program.track_count;
     for (uint32_t i = 0; i < binding->program.track_count; i++) {
         const struct plan_track *track = &binding->program.tracks[i];
@@ -361,8 +376,9 @@ static void step_combine(const struct operation *operation, const struct plan_st
         partial |= partial_sources[i];
     }
     uint32_t divisor = step->flags & STEP_FINAL ? operation->call.divisor : 1;
-    bool copies = step->source_count == 1 && divisor <= 1 && !scaled;
+    bool copies = step->source_count == 1 && divisor <= 1 && !scaled, stays = true;
     for (uint32_t i = first_destination; i < first_destination + step->destination_count; i++) {
+        stays &= !operation->binding->streams[i];
         if (needs_no_store(operation->binding->streams[i], departure)) continue;
         void *destination = operand_address(operation, i, piece);
         if (!copies || destination != sources[0]) destinations[destination_count++] = destination;
@@ -377,7 +393,7 @@ static void step_combine(const struct operation *operation, const struct plan_st
         .divisor = divisor,
         .scales = scaled ? scales : NULL,
         .partial_sources = partial ? partial_sources : NULL,
-        .streaming = piece->steady,
+        .streaming = piece->steady || (stays && operation->bypasses_caches),
         .partial_result = step_makes_partial(operation, step),
         .chained = !(step->flags & STEP_TREE),
     };
