@@ -11,6 +11,7 @@
  */
 #include <sys/mman.h>
 
+#include "base/fence.h"
 #include "collectives/exec/exec_internal.h"
 
 /* Fewer pages are fewer references to count, at both ends. */
@@ -78,7 +79,7 @@ void steady_look(struct peer *peer, uint64_t offset)
     volatile uint8_t *lines = steady_place(peer, offset);
     const uint64_t begun_ns = config->clock_ns();
     for (uint32_t i = 0; i < LOOK_LINES; i++) lines[(size_t)i * LINE_BYTES] = 0;
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with nothing: until all of these stores are done */
+    fence_full(); /* until all of these stores are done */
     const bool near = config->clock_ns() - begun_ns <= NEAR_NS;
     steady->near_looks = near ? steady->near_looks + 1 : 0;
     if (steady->near_looks < steady->looks_sure) return;
