@@ -49,6 +49,7 @@ static void trial_run(const struct trial *trial, weft_plan *plan, uint64_t seed)
         [SIM_LENDS_NOTHING] = "lends nothing",
         [SIM_LENDS_MAPPED] = "lends what is mapped",
         [SIM_LENDS_COPIED] = "lends, copied",
+        [SIM_LENDS_SOME_MAPPED] = "lends, nothing mapped",
         [SIM_LENDS_UNMAPPED] = "lends what cannot be mapped",
     };
     struct sim_fabric *sim;

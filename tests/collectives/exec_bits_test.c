@@ -25,8 +25,9 @@ struct rank {
     struct binding *binding;
     struct operation *operation;
     uint8_t recv[BYTES];
-    uint8_t stage[STAGE_BYTES];
 };
+
+static uint8_t stages[RANKS][STAGE_BYTES];
 
 struct trial {
     weft_collective collective;
@@ -90,16 +91,15 @@ static void rank_create(struct rank *rank, uint32_t number, struct sim_fabric *f
                                          .slot_depth = 4,
                                          .slot_bytes = 4096,
                                          .exchanges = true,
-                                         .stage = stagers ? rank->stage : NULL,
+                                         .stage = stagers ? stages[number] : NULL,
                                          .stage_bytes = stagers ? stage_bytes : 0,
                                          .clock_ns = stagers >> number & 1 ? clock_of_near : clock_of_apart};
     assert_int_equal(engine_create(&config, &rank->engine), WEFT_OK);
     assert_int_equal(binding_create(rank->engine, plan, 0, &rank->binding), WEFT_OK);
 }
 
-static void operations_run(const struct trial *trial, struct rank *ranks, struct sim_fabric *fabric)
+static void operations_start(const struct trial *trial, struct rank *ranks)
 {
-    uint32_t complete = 0;
     for (uint32_t i = 0; i < ranks_of(trial); i++) {
         if (trial->in_place) memcpy(ranks[i].recv, inputs[i], BYTES);
         const struct operation_call call = {.send = trial->in_place ? ranks[i].recv : inputs[i],
@@ -116,6 +116,12 @@ static void operations_run(const struct trial *trial, struct rank *ranks, struct
         if (ranks[i].operation) operation_free(ranks[i].operation);
         assert_int_equal(operation_start(ranks[i].engine, ranks[i].binding, &call, &ranks[i].operation), WEFT_OK);
     }
+}
+
+static void operations_run(const struct trial *trial, struct rank *ranks, struct sim_fabric *fabric)
+{
+    uint32_t complete = 0;
+    operations_start(trial, ranks);
     for (uint32_t turn = 0; turn < TURNS && complete < ranks_of(trial); turn++) {
         complete = 0;
         for (uint32_t i = 0; i < ranks_of(trial); i++) {
@@ -135,10 +141,10 @@ static bool is_to_stage(const struct trial *trial, uint32_t rank)
     return trial->stagers >> rank & 1 && (!from_root || rank == 0);
 }
 
-static bool has_staged(const struct trial *trial, const struct rank *rank)
+static bool has_staged(const struct trial *trial, uint32_t rank)
 {
     static const uint8_t blank[STAGE_BYTES];
-    return trial->stagers && memcmp(rank->stage, blank, STAGE_BYTES) != 0;
+    return trial->stagers && memcmp(stages[rank], blank, STAGE_BYTES) != 0;
 }
 
 struct world {
@@ -156,13 +162,16 @@ static struct world world_open(const struct trial *trial)
                                    .bytes_per_s = 1e9,
                                    .path_count = 1,
                                    .maps = true,
-                                   .lending = trial->lending};
+                                   .lending = trial->lending,
+                                   .mapped = stages,
+                                   .mapped_bytes = sizeof stages};
     weft_plan_spec spec = {.size = sizeof spec,
                            .collective = trial->collective,
                            .algorithm = WEFT_ALGORITHM_DIRECT,
                            .rank_count = rank_count,
                            .root = trial->collective == WEFT_REDUCE ? 3 % rank_count : 0,
                            .slot_depth = 4};
+    memset(stages, 0, sizeof stages);
     assert_non_null(world.ranks);
     assert_int_equal(sim_fabric_create(&sim, &world.fabric), WEFT_OK);
     assert_int_equal(weft_plan_create(&spec, &world.plan), WEFT_OK);
@@ -201,7 +210,7 @@ static uint8_t *results_of(const struct trial *trial)
     for (uint32_t i = 0; i < ranks_of(trial); i++) {
         assert_int_equal(operation_runs_steps(world.ranks[i].operation), by_steps);
         memcpy(results + (size_t)i * BYTES, world.ranks[i].recv, BYTES);
-        if (!trial->near) assert_int_equal(has_staged(trial, &world.ranks[i]), is_to_stage(trial, i));
+        if (!trial->near) assert_int_equal(has_staged(trial, i), is_to_stage(trial, i));
     }
     world_close(&world, trial);
     return results;
@@ -237,7 +246,7 @@ static void steps_and_loans_give_equal_bits(void **state)
     }
 }
 
-/* By all ranks, or by some of them, in many portions. */
+/* By all ranks, or by some of them, in many portions; peers map the stages, or have to copy from and to them, too. */
 static void staged_buffers_give_equal_bits(void **state)
 {
     (void)state;
@@ -263,9 +272,12 @@ static void staged_buffers_give_equal_bits(void **state)
         uint8_t *copied = results_of(&trial);
         for (size_t s = 0; s < sizeof stagers / sizeof *stagers; s++) {
             trial.stagers = stagers[s];
-            uint8_t *staged = results_of(&trial);
-            assert_memory_equal(copied, staged, (size_t)RANKS * BYTES);
-            free(staged);
+            for (int mapped = 0; mapped < 2; mapped++) {
+                trial.lending = mapped ? SIM_LENDS_SOME_MAPPED : SIM_LENDS_COPIED;
+                uint8_t *staged = results_of(&trial);
+                assert_memory_equal(copied, staged, (size_t)RANKS * BYTES);
+                free(staged);
+            }
         }
         free(copied);
     }
@@ -394,10 +406,41 @@ static void who_has_staged_goes_on_while_peers_read(void **state)
     world_close(&world, &trial);
 }
 
+/* Of one rank. */
+static bool moves(struct world *world, uint32_t rank)
+{
+    bool moved = false;
+    engine_poll(world->ranks[rank].engine, sim_now_ns(world->fabric));
+    assert_int_equal(operation_advance(world->ranks[rank].operation, &moved), WEFT_IN_PROGRESS);
+    return moved;
+}
+
+/* A rank that is done with its part would else take the others' work for idleness, and sleep. */
+static void every_loan_given_back_is_progress(void **state)
+{
+    (void)state;
+    const struct trial trial = {
+        .collective = WEFT_ALL_REDUCE, .dtype = WEFT_FLOAT32, .op = WEFT_SUM, .lending = SIM_LENDS_COPIED, .ranks = 4};
+    struct world world = world_open(&trial);
+    operations_run(&trial, world.ranks, world.fabric); /* connects them */
+    operations_start(&trial, world.ranks);
+    for (uint32_t rank = 0; rank < 4; rank++) assert_true(moves(&world, rank)); /* the last does its part, too */
+    assert_true(moves(&world, 0));
+    assert_false(moves(&world, 0));
+    assert_true(moves(&world, 1));
+    assert_true(moves(&world, 0)); /* has buffers lent to one rank still, as to two before */
+    assert_false(moves(&world, 0));
+    bool moved = false;
+    assert_int_equal(operation_advance(world.ranks[2].operation, &moved), WEFT_OK);
+    assert_int_equal(operation_advance(world.ranks[0].operation, &moved), WEFT_OK);
+    world_close(&world, &trial);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_and_loans_give_equal_bits),
                                        cmocka_unit_test(staged_buffers_give_equal_bits),
+                                       cmocka_unit_test(every_loan_given_back_is_progress),
                                        cmocka_unit_test(steps_of_plans_for_near_ranks_give_equal_bits),
                                        cmocka_unit_test(who_has_staged_goes_on_while_peers_read)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,20 +25,31 @@ static bool share_is_known(const struct loan *loan)
     return loan->share == 0 || loan->share == THE_SHARE;
 }
 
+/* May the peers map what lies there, as its owner sees it? */
+static bool is_mapped(const struct sim_config *config, uintptr_t address, size_t bytes)
+{
+    const uintptr_t begin = (uintptr_t)config->mapped;
+    if (config->lending != SIM_LENDS_SOME_MAPPED) return config->lending != SIM_LENDS_COPIED;
+    return address >= begin && address - begin <= config->mapped_bytes &&
+           bytes <= config->mapped_bytes - (address - begin);
+}
+
 bool sim_lend(struct connection *base, const void *address, size_t bytes, struct loan *loan)
 {
     const struct sim_connection *connection = connection_of(base);
 
-    (void)bytes;
     if (!peer_is_there(connection)) return false;
-    const bool mapped = connection->fabric->config.lending != SIM_LENDS_COPIED;
+    const bool mapped = is_mapped(&connection->fabric->config, (uintptr_t)address, bytes);
     *loan = (struct loan){.address = (uintptr_t)address, .share = mapped ? THE_SHARE : 0};
     return true;
 }
 
 void *sim_borrow(struct connection *base, const struct loan *loan, size_t bytes)
 {
-    if (connection_of(base)->fabric->config.lending != SIM_LENDS_MAPPED) return NULL;
+    const struct sim_config *config = &connection_of(base)->fabric->config;
+
+    if (config->lending != SIM_LENDS_MAPPED && config->lending != SIM_LENDS_SOME_MAPPED) return NULL;
+    if (config->lending == SIM_LENDS_SOME_MAPPED && loan->share == 0) return NULL;
     if (!share_is_known(loan) || loan->address > UINTPTR_MAX - bytes) return NULL;
     return (void *)(uintptr_t)loan->address;
 }

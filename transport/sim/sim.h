@@ -37,9 +37,10 @@ enum sim_fault_kind {
 /* What connection_lend() comes to. Nothing of it takes time, as nothing does that a rank does itself. */
 enum sim_lending {
     SIM_LENDS_NOTHING,
-    SIM_LENDS_MAPPED,   /* connection_borrow() gives the peer's address */
-    SIM_LENDS_COPIED,   /* it gives NULL; connection_read() and connection_write() copy */
-    SIM_LENDS_UNMAPPED, /* the same, though the owner says that it can be mapped: the borrower cannot */
+    SIM_LENDS_MAPPED,      /* connection_borrow() gives the peer's address */
+    SIM_LENDS_COPIED,      /* it gives NULL; connection_read() and connection_write() copy */
+    SIM_LENDS_UNMAPPED,    /* the same, though the owner says that it can be mapped: the borrower cannot */
+    SIM_LENDS_SOME_MAPPED, /* what lies within sim_config.mapped is mapped, all else copied */
     SIM_LENDING_KINDS
 };
 
@@ -61,6 +62,8 @@ struct sim_config {
     bool maps;                 /* connection_map() works: direct stores land at once */
     bool steady;               /* connections want PUT_STEADY; of such puts EVENT_LOCAL_DONE is told at once */
     enum sim_lending lending;
+    const void *mapped; /* SIM_LENDS_SOME_MAPPED */
+    size_t mapped_bytes;
     const struct sim_fault *faults;
     size_t fault_count;
 };
