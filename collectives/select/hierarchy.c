@@ -93,9 +93,11 @@ static void leader_parts(const struct select_groups *groups, double ranks, weft_
     double others = groups->count - 1, mates = groups->largest - 1, levels = groups->levels ? groups->levels : 1;
     double ways = collective == WEFT_ALL_REDUCE || collective == WEFT_BARRIER ? 2 : 1;
     double passes = collective == WEFT_BARRIER ? 0 : 1;
+    /* Who has nothing to do but wait to hear of its leader leaves its processor too. */
+    double active = collective == WEFT_BARRIER ? 0.75 : 1;
     /* A tree's step, the measure of a step, has to do with three messages; combining reads a source once. */
     *within =
-        (struct part){mates > 0 ? ways * levels : 0, ways * (mates / 3 + 1), passes * (ways * mates / 2 + 1), 1, false};
+        (struct part){mates > 0 ? ways * levels : 0, ways * (mates / 3 + 1), passes * (ways * mates / 2 + 1), active, false};
     *between = (struct part){others > 0, ways * others, passes * ways * others, groups->count / ranks, true};
 }
 
