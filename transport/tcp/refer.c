@@ -56,16 +56,23 @@ void tcp_refer_judge(struct tcp_lane *lane, size_t bytes, uint64_t taken_ns)
     lane->connection->base.steady_bytes = REFERRED_BYTES;
 }
 
+/* Copies it is, then, and for good: what was in the pipe is copied too. */
+static void give_up(struct tcp_lane *lane)
+{
+    tcp_refer_close(lane);
+    lane->piped_bytes = 0;
+    lane->judged = false;
+    lane->connection->base.steady_bytes = 0;
+}
+
 bool tcp_refer_serves(struct tcp_lane *lane)
 {
     if (lane->pipe[0] >= 0) return true;
     if (lane->connection->base.steady_bytes == 0) return false;
     if (pipe2(lane->pipe, O_NONBLOCK | O_CLOEXEC) == 0 && fcntl(lane->pipe[1], F_SETPIPE_SZ, PIPE_BYTES) > 0)
         return true;
-    /* No descriptor, or no room of this user's for pipes: then as before, and for good. */
-    tcp_refer_close(lane);
-    lane->judged = false;
-    lane->connection->base.steady_bytes = 0;
+    /* No descriptor, or no room of this user's for pipes. */
+    give_up(lane);
     return false;
 }
 
@@ -91,7 +98,8 @@ ssize_t tcp_refer_send(struct tcp_lane *lane, const uint8_t *source, size_t byte
     if (lane->piped_bytes == 0) {
         const struct iovec part = {(void *)(uintptr_t)source, bytes};
         const ssize_t piped = vmsplice(lane->pipe[1], &part, 1, SPLICE_F_NONBLOCK);
-        if (piped <= 0) {
+        if (piped <= 0) { /* a sandbox may forbid it */
+            give_up(lane);
             errno = EFAULT;
             return -1;
         }
@@ -100,6 +108,10 @@ ssize_t tcp_refer_send(struct tcp_lane *lane, const uint8_t *source, size_t byte
     more |= lane->piped_bytes < bytes;
     const ssize_t moved =
         splice_silently(lane->pipe[0], lane->fd, lane->piped_bytes, SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0));
+    if (moved < 0 && (errno == EPERM || errno == ENOSYS || errno == EINVAL)) {
+        give_up(lane);
+        errno = EFAULT;
+    }
     if (moved > 0) lane->piped_bytes -= (size_t)moved;
     return moved;
 }
