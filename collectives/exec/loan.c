@@ -153,9 +153,13 @@ void loan_divide(struct operation *operation, uint64_t flags)
 {
     const struct shape *shape = shape_here(operation);
     const bool staged = flags & OFFER_STAGED, copied = flags & OFFER_COPIED;
-    operation->portion.count = staged || (copied && stage_probes(operation))
-                                   ? stage_portion(operation)
-                                   : operation->call.count - operation->portion.begin;
+    const bool probes = copied && stage_probes(operation);
+    if (probes && !staged && stage_probes_alone(operation))
+        operation->portion.count = 0;
+    else if (staged || probes)
+        operation->portion.count = stage_portion(operation);
+    else
+        operation->portion.count = operation->call.count - operation->portion.begin;
     operation->swaps = flags & OFFER_OVERWRITES && shape->blocks == BLOCKS_PER_PAIR;
     operation->copied = copied;
     operation->apart = (copied || staged) && !(flags & OFFER_OVERWRITES) && may_go_apart(operation, staged);
@@ -579,5 +583,6 @@ bool loan_end(struct operation *operation)
     if (operation->output_staged)
         stage_collect(operation, places_of(operation->binding->plan, shape_here(operation)->output));
     portion->begin += portion->count;
+    if (portion->count == 0) operation->probes++;
     return portion->begin < operation->call.count;
 }

@@ -9,6 +9,9 @@
  * whether steps are to be run. */
 #define STEPS_AT_ONCE_PORTIONS 4u
 
+/* Of those that have found each other near before, every so many probe again. */
+#define PROBED_CALLS 8u
+
 /* Of the stage, in this order: for an input, for the output, and for the next input. */
 static size_t third_bytes(const struct operation *operation)
 {
@@ -29,18 +32,30 @@ uint64_t stage_portion(const struct operation *operation)
     return most == 0 || left < most ? left : most;
 }
 
-bool stage_probes(const struct operation *operation)
+bool stage_has_portions(const struct operation *operation)
 {
     const struct operation_call *call = &operation->call;
-    return call->stages_when_near && operation->portion.begin == 0 && stage_portion(operation) < call->count &&
-           (!call->steps_when_near || STEPS_AT_ONCE_PORTIONS * stage_portion(operation) < call->count);
+    const uint64_t most = fitting(operation), at_once = call->steps_when_near ? STEPS_AT_ONCE_PORTIONS * most : most;
+    return call->stages_when_near && most > 0 && at_once < call->count;
+}
+
+bool stage_probes_alone(const struct operation *operation)
+{
+    return operation->binding->engine->config.rank_count >= STAGE_PROBES_FROM_RANKS && stage_has_portions(operation);
+}
+
+bool stage_probes(const struct operation *operation)
+{
+    return operation->portion.begin == 0 && operation->probes < STAGE_PROBES && stage_has_portions(operation);
 }
 
 bool stage_serves(const struct operation *operation)
 {
     const struct engine *engine = operation->binding->engine;
-    return operation->call.stages_when_near && engine->config.stage && fitting(operation) > 0 &&
-           distance_is_near(engine) && (!operation->call.steps_when_near || stage_probes(operation));
+    if (!operation->call.stages_when_near || !engine->config.stage || fitting(operation) == 0) return false;
+    if (!distance_is_near(engine)) return false;
+    if (stage_probes_alone(operation) && stage_probes(operation)) return operation->ticket % PROBED_CALLS != 0;
+    return !operation->call.steps_when_near || stage_probes(operation);
 }
 
 const void *stage_input(const struct operation *operation, uint64_t places)
