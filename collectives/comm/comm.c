@@ -111,6 +111,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
         .slot_bytes = comm->slot_bytes,
         .exchanges = comm->exchanges,
         .exchange_channel = comm->pair_channel + 1,
+        .shares_processors = comm->crowd > 1,
         .clock_ns = clock_now_ns,
         .stage = stage_create(comm),
         .stage_bytes = STAGE_BYTES,

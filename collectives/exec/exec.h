@@ -40,8 +40,9 @@ struct engine_config {
     size_t stage_bytes;
     /* What distances between caches are timed with (distance.h), in ns; NULL: nothing is known of them. */
     uint64_t (*clock_ns)(void);
-    uint64_t cache_bytes; /* of the last-level caches that the ranks have between them; 0: not known */
-    uint32_t cache_ranks; /* those ranks, of this host; 0: not known */
+    bool shares_processors; /* with other ranks: there are fewer than those of this host */
+    uint64_t cache_bytes;   /* of the last-level caches that the ranks have between them; 0: not known */
+    uint32_t cache_ranks;   /* those ranks, of this host; 0: not known */
 };
 
 enum {

@@ -14,6 +14,8 @@
 /* From so many bytes on a message that the receiver can load from where it is stays there. Measured: below, waiting
  * for the receiver to be done costs more than the copy. */
 #define REFERENCE_BYTES 1024u
+/* The same where ranks share processors: there whoever waits has to be scheduled once more. */
+#define SHARED_REFERENCE_BYTES 3072u
 
 bool small_is(const struct operation_call *call, size_t element_bytes)
 {
@@ -31,6 +33,7 @@ static __attribute__((noinline)) bool refer(const struct small *small, const str
     struct loan loan;
     const bool exchanges = small->binding->exchange.senders & peer->bit;
     if (small->call->overwrites || !exchanges) return false;
+    if (small->bytes < SHARED_REFERENCE_BYTES && small->binding->engine->config.shares_processors) return false;
     if (!connection_lend(peer->connection, contents, small->bytes, &loan) || loan.share == 0) return false;
     memcpy(cell->beside, &loan, sizeof loan);
     return true;

@@ -47,11 +47,14 @@ static void turn(struct scene *scene, uint32_t rank)
     engine_poll(scene->ranks[rank].engine, network_step(scene->network));
 }
 
+static bool share_processors;
+
 static struct scene *scene_create_of(enum sim_lending lending, weft_collective collective)
 {
     const struct sim_config sim = {
         .rank_count = RANKS, .latency_ns = 100, .bytes_per_s = 1e9, .path_count = 1, .maps = true, .lending = lending};
-    const struct scene_setting setting = {collective, {clock_of_rank_0, clock_of_rank_1}, endpoint_open, network_step};
+    const struct scene_setting setting = {
+        collective, {clock_of_rank_0, clock_of_rank_1}, share_processors, endpoint_open, network_step};
     struct sim_fabric *fabric;
     assert_int_equal(sim_fabric_create(&sim, &fabric), WEFT_OK);
     return scene_open(&setting, fabric);
@@ -318,6 +321,19 @@ static void a_reference_is_kept_until_the_peer_is_done(void **state)
     scene_destroy(scene);
 }
 
+static void ranks_that_share_processors_wait_for_no_reader_of_2_KiB(void **state)
+{
+    (void)state;
+    share_processors = true;
+    struct scene *scene = scene_create(SIM_LENDS_MAPPED);
+    share_processors = false;
+    for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, MIDDLE);
+    assert_int_equal(scene_advance(scene, 0), WEFT_IN_PROGRESS);
+    assert_int_equal(scene_advance(scene, 1), WEFT_OK); /* though rank 0 has not read what it sent */
+    assert_int_equal(scene_advance(scene, 0), WEFT_OK);
+    scene_destroy(scene);
+}
+
 /* What the owner says can be mapped, and the receiver cannot map, is read by copying. */
 static void a_reference_that_cannot_be_mapped_is_copied(void **state)
 {
@@ -406,6 +422,7 @@ int main(void)
         cmocka_unit_test(nonsense_on_a_trail_is_followed_within_the_cell),
         cmocka_unit_test(numbers_of_cells_may_wrap),
         cmocka_unit_test(a_reference_is_kept_until_the_peer_is_done),
+        cmocka_unit_test(ranks_that_share_processors_wait_for_no_reader_of_2_KiB),
         cmocka_unit_test(a_reference_that_cannot_be_mapped_is_copied),
         cmocka_unit_test(in_place_contents_are_copied),
         cmocka_unit_test(a_root_waits_for_room_only),

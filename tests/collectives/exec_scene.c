@@ -22,6 +22,7 @@ static void rank_open(struct scene_rank *rank, uint32_t number, const struct sce
                                          .slot_depth = SLOT_DEPTH,
                                          .slot_bytes = SLOT_BYTES,
                                          .exchanges = true,
+                                         .shares_processors = setting->shares_processors,
                                          .clock_ns = setting->clocks[number]};
     assert_int_equal(engine_create(&config, &rank->engine), WEFT_OK);
     assert_int_equal(binding_create(rank->engine, scene->plan, 0, &rank->binding), WEFT_OK);

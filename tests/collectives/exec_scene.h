@@ -25,6 +25,7 @@ struct scene {
 struct scene_setting {
     weft_collective collective;
     uint64_t (*clocks[SCENE_RANKS])(void); /* the engines' */
+    bool shares_processors;
     struct endpoint *(*endpoint_open)(void *network, uint32_t rank);
     uint64_t (*network_step)(void *network); /* whatever time has to do; returns it */
 };
