@@ -132,12 +132,15 @@ static bool loans_returned(struct operation *operation, bool *moved)
     return !exchange->borrowing;
 }
 
-/* A peer that is not there, or is to get a cell and has no room for one; or NULL. */
+/*
+ * A peer that is not there, or is to get a cell and has no room for one; or NULL. One that is gone, and gets nothing,
+ * may have left a cell: that is seen when it is awaited.
+ */
 static struct peer *unready_find(const struct engine *engine, rank_set receivers)
 {
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
-        if (peer->state != PEER_CONNECTED) return peer;
-        if (receivers & peer->bit && !lane_has_room(&peer->lanes)) return peer;
+        if (peer->state == PEER_CONNECTING) return peer;
+        if (receivers & peer->bit && (peer->state == PEER_FAILED || !lane_has_room(&peer->lanes))) return peer;
     }
     return NULL;
 }
@@ -309,7 +312,7 @@ static void loan_begin(struct operation *operation)
 static void loan_go_on(struct operation *operation)
 {
     uint32_t peer = PLAN_NONE;
-    if (!all_ready(operation, 0)) return;
+    if (!all_ready(operation, operation->binding->exchange.peers)) return;
     weft_status status = loan_advance(operation, &peer);
     if (status == WEFT_IN_PROGRESS) return;
     if (status != WEFT_OK) {

@@ -48,14 +48,22 @@ struct scene *scene_open(const struct scene_setting *setting, void *network)
     return scene;
 }
 
+void scene_leave(struct scene *scene, uint32_t rank)
+{
+    struct scene_rank *self = &scene->ranks[rank];
+    if (self->operation) operation_free(self->operation);
+    engine_destroy(self->engine);
+    binding_destroy(self->binding);
+    endpoint_destroy(self->endpoint);
+    self->operation = NULL;
+    self->engine = NULL;
+    self->binding = NULL;
+    self->endpoint = NULL;
+}
+
 void scene_close(struct scene *scene)
 {
-    for (uint32_t i = 0; i < SCENE_RANKS; i++) {
-        if (scene->ranks[i].operation) operation_free(scene->ranks[i].operation);
-        engine_destroy(scene->ranks[i].engine);
-        binding_destroy(scene->ranks[i].binding);
-        endpoint_destroy(scene->ranks[i].endpoint);
-    }
+    for (uint32_t i = 0; i < SCENE_RANKS; i++) scene_leave(scene, i);
     weft_plan_destroy(scene->plan);
     free(scene);
 }

@@ -33,6 +33,8 @@ struct scene_setting {
 /* Connected; element k of rank r's input is k x (r + 1). */
 struct scene *scene_open(const struct scene_setting *setting, void *network);
 void scene_close(struct scene *scene);
+/* The rank has done all its operations, and ends. */
+void scene_leave(struct scene *scene, uint32_t rank);
 /* Begin an operation that sums @p count elements, or moves them. One that went before has to be complete. */
 void scene_post(struct scene *scene, uint32_t rank, uint64_t count);
 /* Do the same without an operation, which in progress there is then. */

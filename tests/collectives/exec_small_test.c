@@ -124,6 +124,24 @@ static void calls_and_operations_meet(void **state)
     shm_scene_close(scene);
 }
 
+/* It left its cell here, and this rank knows that it is gone before it comes to look. */
+static void a_root_that_has_left_is_not_missed(void **state)
+{
+    (void)state;
+    struct scene *scene = calls_begin(WEFT_BROADCAST);
+    struct scene_rank *other = &scene->ranks[1];
+    assert_int_equal(scene_call(scene, 0, SMALL), WEFT_OK);
+    scene_leave(scene, 0);
+    while (other->engine->connected_count > 0) engine_poll(other->engine, 1);
+    scene_post(scene, 1, SMALL);
+    assert_int_equal(scene_advance(scene, 1), WEFT_OK);
+    assert_memory_equal(other->recv, scene->ranks[0].send, SMALL * sizeof(int64_t));
+    /* Of another one nothing has come. */
+    scene_post(scene, 1, SMALL);
+    assert_int_equal(scene_advance(scene, 1), WEFT_PEER_FAILED);
+    shm_scene_close(scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +151,7 @@ int main(void)
         cmocka_unit_test(what_is_large_needs_an_operation),
         cmocka_unit_test(another_operation_is_a_mismatch_for_both),
         cmocka_unit_test(calls_and_operations_meet),
+        cmocka_unit_test(a_root_that_has_left_is_not_missed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
