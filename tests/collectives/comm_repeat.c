@@ -144,18 +144,25 @@ static void user_rank(weft_comm *comm, uint32_t rank, void *argument, void *resu
     for (uint32_t i = 0; i < 4; i++) free(user.buffers[i]);
 }
 
+/* All ranks end with the status, and nothing was wrong before. */
+static void run_ranks(uint32_t ranks, rank_function function, uint64_t seed, weft_status status)
+{
+    struct verdicts verdicts = {.seed = seed};
+    const struct ranks_config config = {.rank_count = ranks, .slice_bytes = 4096, .function = function};
+    ranks_as_threads(&config, &verdicts);
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        assert_int_equal(verdicts.status[rank], status);
+        assert_int_equal(verdicts.wrong[rank], 0);
+    }
+}
+
 static void repeated_calls_do_what_the_first_did(void **state)
 {
     (void)state;
     for (uint32_t ranks = 2; ranks <= MOST_RANKS; ranks++) {
-        struct verdicts verdicts = {.seed = (uint64_t)time(NULL) * 16 + ranks};
-        const struct ranks_config config = {.rank_count = ranks, .slice_bytes = 4096, .function = user_rank};
-        printf("%u ranks, seed %llu\n", ranks, (unsigned long long)verdicts.seed);
-        ranks_as_threads(&config, &verdicts);
-        for (uint32_t rank = 0; rank < ranks; rank++) {
-            assert_int_equal(verdicts.status[rank], WEFT_OK);
-            assert_int_equal(verdicts.wrong[rank], 0);
-        }
+        const uint64_t seed = (uint64_t)time(NULL) * 16 + ranks;
+        printf("%u ranks, seed %llu\n", ranks, (unsigned long long)seed);
+        run_ranks(ranks, user_rank, seed, WEFT_OK);
     }
 }
 
@@ -175,15 +182,7 @@ static void odd_rank(weft_comm *comm, uint32_t rank, void *argument, void *resul
 static void a_repeated_call_that_is_another_ones_is_a_mismatch(void **state)
 {
     (void)state;
-    for (uint32_t ranks = 2; ranks <= 4; ranks++) {
-        struct verdicts verdicts = {0};
-        const struct ranks_config config = {.rank_count = ranks, .slice_bytes = 4096, .function = odd_rank};
-        ranks_as_threads(&config, &verdicts);
-        for (uint32_t rank = 0; rank < ranks; rank++) {
-            assert_int_equal(verdicts.status[rank], WEFT_MISMATCH);
-            assert_int_equal(verdicts.wrong[rank], 0);
-        }
-    }
+    for (uint32_t ranks = 2; ranks <= 4; ranks++) run_ranks(ranks, odd_rank, 0, WEFT_MISMATCH);
 }
 
 /* What is wrong with a call is found though all else of it is known. */
@@ -211,13 +210,7 @@ static void wrong_rank(weft_comm *comm, uint32_t rank, void *argument, void *res
 static void a_repeated_call_is_refused_for_what_is_wrong_with_it(void **state)
 {
     (void)state;
-    struct verdicts verdicts = {0};
-    const struct ranks_config config = {.rank_count = 2, .slice_bytes = 4096, .function = wrong_rank};
-    ranks_as_threads(&config, &verdicts);
-    for (uint32_t rank = 0; rank < 2; rank++) {
-        assert_int_equal(verdicts.status[rank], WEFT_OK);
-        assert_int_equal(verdicts.wrong[rank], 0);
-    }
+    run_ranks(2, wrong_rank, 0, WEFT_OK);
 }
 
 int main(void)
