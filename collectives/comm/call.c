@@ -99,12 +99,19 @@ static inline bool memo_matches(const struct call_memo *memo, const struct colle
            signature->collective == call->collective && signature->dtype == call->dtype && signature->op == call->op;
 }
 
-/* Such calls' memo, or one that is not of such calls. There are two places for each. */
-static inline struct call_memo *memo_find(struct weft_comm *comm, const struct collective_call *call)
+/* The two places where such calls' memo may be. */
+static inline struct call_memo *memo_places(struct weft_comm *comm, const struct collective_call *call)
 {
     uint64_t key = (call->count ^ (uint64_t)call->collective << 3 ^ call->root) * UINT64_C(0x9e3779b97f4a7c15);
-    struct call_memo *places = &comm->memos[key >> 32 & (CALL_MEMOS - 2)];
-    return memo_matches(&places[1], call) ? &places[1] : &places[0];
+    return &comm->memos[key >> 32 & (CALL_MEMOS - 2)];
+}
+
+/* NULL: there is none. */
+static inline struct call_memo *memo_find(struct weft_comm *comm, const struct collective_call *call)
+{
+    struct call_memo *places = memo_places(comm, call);
+    if (memo_matches(&places[0], call)) return &places[0];
+    return memo_matches(&places[1], call) ? &places[1] : NULL;
 }
 
 /* Those that a memo depends on. The scale is a call's own. */
@@ -200,10 +207,10 @@ static weft_status call_settle(struct weft_comm *comm, const struct collective_c
                                struct call_memo **settled)
 {
     struct call_memo *memo = memo_find(comm, call);
-    const bool matches = memo_matches(memo, call);
-    if (!matches) memo += comm->memos_made++ % 2; /* places are given anew in turns */
+    const bool serves = memo && memo_has_options(memo, options);
+    if (!memo) memo = &memo_places(comm, call)[comm->memos_made++ % 2]; /* anew in turns */
     *settled = memo;
-    if (!matches || !memo_has_options(memo, options)) {
+    if (!serves) {
         weft_status status = memo_make(comm, call, options, memo);
         if (status != WEFT_OK) return status;
     }
@@ -224,7 +231,7 @@ static weft_status call_sign(struct weft_comm *comm, const struct collective_cal
     if (status != WEFT_OK) return status;
     if (!pair) signature->sequence = sequence = ++comm->sequence;
     if (memo->is_rooted) atomic_store_explicit(&comm->rooted_sequence, sequence, memory_order_relaxed);
-    memo_sign(memo, sequence);
+    memo->operation.check = (uint32_t)(memo->hash + sequence); /* the hash is spread already */
     return WEFT_OK;
 }
 
@@ -317,9 +324,8 @@ static weft_status call_repeat(struct weft_comm *comm, const struct collective_c
 {
     struct operation *begun = NULL;
     if (control_failed(comm->control)) return failure_of(comm);
-    memo->signature.sequence = ++comm->sequence;
-    memo_sign(memo, comm->sequence);
-    if (memo->is_rooted) atomic_store_explicit(&comm->rooted_sequence, comm->sequence, memory_order_relaxed);
+    weft_status status = call_sign(comm, call, memo);
+    if (status != WEFT_OK) return status;
     if (quick_run(comm, memo, &begun)) return WEFT_OK;
     return request_post(request_make(comm, call, memo, deadline_of(comm, options)), begun, NULL);
 }
@@ -330,8 +336,8 @@ weft_status call_post(struct weft_comm *comm, const struct collective_call *call
     static const weft_call defaults = {.size = sizeof defaults, .scale = NAN}; /* who multiplies has to say by what */
     struct call_memo *memo = memo_find(comm, call);
     if (!options) options = &defaults;
-    if (comm->calm && memo->is_small && memo->checked && !out && memo_matches(memo, call) &&
-        memo_has_options(memo, options) && memo->operation.send == call->send && memo->operation.recv == call->recv)
+    if (memo && comm->calm && memo->is_small && memo->checked && !out && memo_has_options(memo, options) &&
+        memo->operation.send == call->send && memo->operation.recv == call->recv)
         return call_repeat(comm, call, memo, options);
     return call_post_anew(comm, call, options, out);
 }

@@ -219,11 +219,6 @@ bool progress_turn(struct weft_comm *comm, uint64_t now_ns);
 bool request_is_lent(struct weft_comm *comm, struct weft_request *request, uint64_t now_ns);
 
 /* quick.c */
-/* The call's number is part of what ranks check. The hash is spread, so nothing but the number has to be added. */
-static inline void memo_sign(struct call_memo *memo, uint64_t sequence)
-{
-    memo->operation.check = (uint32_t)(memo->hash + sequence);
-}
 bool quick_serves(const struct weft_comm *comm, const struct call_memo *memo);
 static inline bool quick_is_free(const struct weft_comm *comm)
 {

@@ -70,7 +70,11 @@ static void sums_make(struct user *user, uint32_t call, int64_t *send, int64_t *
     for (uint64_t k = 0; k < count; k++) send[k] = value_of(call, user->rank, k);
     weft_status status =
         weft_all_reduce(user->comm, send, recv, count, WEFT_INT64, WEFT_SUM, options, waits ? NULL : &request);
-    if (status == WEFT_OK && !waits) status = weft_wait(&request);
+    if (status == WEFT_OK && !waits) { /* with another one in between, and a request under way */
+        status = weft_barrier(user->comm, NULL, NULL);
+        weft_status waited = weft_wait(&request);
+        if (status == WEFT_OK) status = waited;
+    }
     note(user->verdicts, user->rank, status);
     user->verdicts->wrong[user->rank] += sums_wrong(user, recv, call, count, 0);
 }
