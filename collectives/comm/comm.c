@@ -205,10 +205,10 @@ static void requests_abandon(struct weft_comm *comm)
 }
 
 /* Peers that are slower may be at an operation that is complete here, and read from the stage. */
-static void stage_await(struct weft_comm *comm)
+static void peers_await(struct weft_comm *comm)
 {
     const uint64_t begun_ns = clock_now_ns();
-    for (uint64_t now_ns = begun_ns; comm->engine && engine_stage_is_read(comm->engine); now_ns = clock_now_ns()) {
+    for (uint64_t now_ns = begun_ns; comm->engine && engine_is_awaited(comm->engine); now_ns = clock_now_ns()) {
         if (control_failed(comm->control) || now_ns - begun_ns >= COMM_LINGER_NS) return;
         engine_poll(comm->engine, now_ns);
         sched_yield();
@@ -221,7 +221,7 @@ void weft_comm_destroy(weft_comm *comm)
     progress_thread_stop(comm);
     requests_abandon(comm);
     group_abandon(comm);
-    stage_await(comm);
+    peers_await(comm);
     comm_plans_free(comm);
     /* Goodbye first: a peer that sees its connection end must already be able to know why. */
     control_leave(comm->control);

@@ -68,7 +68,7 @@ bool engine_exchange_is_due(const struct engine *engine);
  * May a peer still be at its part of an operation that is complete here, and at what this rank has on its stage? To be
  * asked, with engine_poll() in between, before the engine's end, which looks like a failure to who is not through.
  */
-bool engine_stage_is_read(struct engine *engine);
+bool engine_is_awaited(struct engine *engine);
 
 /* Connect what is connecting, take in what has arrived, send what was refused. True if anything happened. */
 bool engine_poll(struct engine *engine, uint64_t now_ns);

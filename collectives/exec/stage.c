@@ -103,7 +103,7 @@ void stage_leave(const struct operation *operation)
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) peer->staged_cell = peer->lanes.sent;
 }
 
-bool engine_stage_is_read(struct engine *engine)
+bool engine_is_awaited(struct engine *engine)
 {
     struct exchange *exchange = &engine->exchange;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {

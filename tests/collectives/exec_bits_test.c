@@ -396,13 +396,13 @@ static void who_has_staged_goes_on_while_peers_read(void **state)
         struct runner *runner = &runners[random_below(&random, RANKS)];
         const uint64_t burst = random_below(&random, BURST);
         for (uint64_t k = 0; k < burst; k++) runner_advance(runner, world.fabric);
-        read_on += !runner->rank->operation && engine_stage_is_read(runner->rank->engine);
+        read_on += !runner->rank->operation && engine_is_awaited(runner->rank->engine);
         complete = 0;
         for (uint32_t i = 0; i < RANKS; i++) complete += runners[i].run == RUNS;
     }
     assert_int_equal(complete, RANKS);
     assert_true(read_on > 0);
-    for (uint32_t i = 0; i < RANKS; i++) assert_false(engine_stage_is_read(world.ranks[i].engine));
+    for (uint32_t i = 0; i < RANKS; i++) assert_false(engine_is_awaited(world.ranks[i].engine));
     world_close(&world, &trial);
 }
 
