@@ -9,7 +9,7 @@ static void use_add(struct binding *binding, uint32_t track, struct stream *stre
 {
     for (uint32_t i = binding->use_count; i > 0 && binding->uses[i - 1].track == track; i--)
         if (binding->uses[i - 1].stream == stream) return;
-    binding->uses[binding->use_count++] = (struct binding_use){stream, track};
+    binding->uses[binding->use_count++] = (struct binding_use){.stream = stream, .track = track};
 }
 
 static weft_status step_bind(struct binding *binding, uint32_t track, const struct plan_step *step)
@@ -39,6 +39,8 @@ static weft_status streams_bind(struct binding *binding)
         }
     }
     binding->first_use[program->track_count] = binding->use_count;
+    for (uint32_t i = 0; i < binding->use_count; i++)
+        binding->uses[i].landing_step = landing_step(binding, binding->uses[i].track, binding->uses[i].stream);
     return WEFT_OK;
 }
 

@@ -47,7 +47,7 @@ void engine_destroy(struct engine *engine)
 }
 
 /* What a notification says has come from another process: nothing in it is taken on trust. */
-static bool tag_accept(struct peer *peer, uint32_t tag)
+static bool tag_accept(struct peer *peer, uint32_t tag, bool landed)
 {
     const struct engine_config *config = &peer->engine->config;
     uint32_t channel = tag >> TAG_CHANNEL_SHIFT & 0x7f;
@@ -61,6 +61,8 @@ static bool tag_accept(struct peer *peer, uint32_t tag)
     uint32_t slot = tag >> TAG_SLOT_SHIFT & 0x3f;
     struct stream *stream = &peer->incoming[channel];
     if (slot >= config->slot_depth || stream->arrived >> slot & 1) return false;
+    /* Said twice, while the first is still on its way to a place that is the caller's once this slice counts. */
+    if (stream->landed[slot] && !landed) return false;
     stream->arrived |= UINT64_C(1) << slot;
     stream->checks[slot] = tag & TAG_CHECK_MASK;
     return true;
@@ -79,7 +81,8 @@ static void event_take(struct engine *engine, const struct event *event)
     if (!peer) return;
     switch (event->kind) {
     case EVENT_ARRIVED:
-        if (peer->state != PEER_CONNECTED || tag_accept(peer, event->tag)) break;
+    case EVENT_LANDED:
+        if (peer->state != PEER_CONNECTED || tag_accept(peer, event->tag, event->kind == EVENT_LANDED)) break;
         log_error("rank %u peer %u unexpected notification 0x%08x", engine->config.rank, peer->rank, event->tag);
         peer_failed(peer, WEFT_PROTOCOL_ERROR);
         break;

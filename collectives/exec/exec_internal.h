@@ -29,6 +29,12 @@ struct stream {
     uint64_t arrived;  /* incoming: bit s: place s holds an unread slice */
     uint64_t leaving;  /* outgoing, unmapped: bit s: the transport may still read the slice put into place s */
     uint32_t *checks;  /* incoming: per place, the check of the slice there */
+    /* For landing.c; incoming. */
+    struct operation *landing; /* whose slices may land where they are to go, or NULL */
+    uint32_t landing_step;     /* of the program */
+    const struct cursor *landing_cursor;
+    uint64_t landing_begin; /* position of its first slice */
+    void **landed;          /* per place, where the slice goes; NULL: into the slot */
     uint64_t tickets, serving;
     uint64_t way_back_position; /* incoming: position of the channel's outgoing stream at the last credit */
     uint32_t owed;              /* incoming: credits since, which nothing has taken along */
@@ -93,6 +99,11 @@ static inline bool peer_unfinished(const struct peer *peer)
 {
     return peer->state == PEER_CONNECTED && (peer->refused_count > 0 || peer->leaving_count > 0);
 }
+/*
+ * Give a slot back to the peer that filled it. Nobody but a peer that sends much, or wants to know that everything was
+ * taken, waits for that, so it may stay behind for company: the next message this way. But not for half of the slots.
+ */
+void stream_give_back(struct stream *stream, bool awaited, uint16_t path_hint);
 void peer_destroy(struct peer *peer);
 
 /* Had a slice of so many bytes for this peer better leave from steady memory? From then on it has some. */
@@ -129,6 +140,7 @@ static inline uint64_t slot_offset(const struct engine_config *config, uint32_t 
 struct binding_use {
     struct stream *stream;
     uint32_t track;
+    uint32_t landing_step; /* incoming: which only copies a slice of it to this rank's output; or PLAN_NONE */
 };
 
 struct binding {
@@ -216,6 +228,26 @@ void operation_break_at(struct operation *operation, uint32_t track, uint32_t st
 bool operand_is_scaled(const struct operation *operation, uint32_t operand);
 /* Do the step's destinations, which are all alike, hold partial results, of elements other than the caller's? */
 bool step_makes_partial(const struct operation *operation, const struct plan_step *step);
+
+/* An operand's slice where a track is, or will be. */
+struct operand_slice {
+    void *address;
+    uint64_t bytes;
+    uint32_t check; /* what both ends of its message agree on */
+};
+struct operand_slice operand_slice_at(const struct operation *operation, const struct cursor *cursor,
+                                      const struct plan_step *step, uint32_t operand);
+
+/* landing.c */
+
+/* Which step's slices of @p stream may land, of a track that uses it; or PLAN_NONE. */
+uint32_t landing_step(const struct binding *binding, uint32_t track, const struct stream *stream);
+/* An operation's track begins to use a stream. */
+void landing_begin(struct operation *operation, const struct binding_use *use);
+/* An unfinished operation gives up: nothing more lands in its buffers. */
+void landing_recall(const struct operation *operation);
+/* For connections, see transport.h; @p context: the peer. */
+void *landing_place(void *context, const struct put *put);
 
 /* departure.c */
 

@@ -217,6 +217,8 @@ static bool track_begin(struct operation *operation, uint32_t track)
         stall_note(operation, track, 0, stream);
         return false;
     }
+    for (uint32_t i = binding->first_use[track]; i < binding->first_use[track + 1]; i++)
+        landing_begin(operation, &binding->uses[i]);
     operation->cursors[track].begun = true;
     return true;
 }
@@ -227,6 +229,7 @@ static void track_end(struct operation *operation, uint32_t track)
     for (uint32_t i = binding->first_use[track]; i < binding->first_use[track + 1]; i++) {
         operation->ends[i] = binding->uses[i].stream->position;
         binding->uses[i].stream->serving++;
+        binding->uses[i].stream->landing = NULL;
     }
     operation->cursors[track].done = true;
     operation->tracks_left--;
@@ -330,7 +333,10 @@ static void *operand_address(const struct operation *operation, uint32_t operand
     }
     const struct peer *peer = stream->peer;
     uint64_t offset = slot_offset(&peer->engine->config, stream->channel, stream->position);
-    if (stream == &peer->incoming[stream->channel]) return peer->connection->granted + offset;
+    if (stream == &peer->incoming[stream->channel]) {
+        void *landed = stream->landed[stream->position % peer->engine->config.slot_depth];
+        return landed ? landed : peer->connection->granted + offset;
+    }
     if (peer->mapped) return peer->mapped + offset;
     return piece->steady && peer->steady.slots ? steady_place(peer, offset) : peer->staging + offset;
 }
@@ -401,35 +407,6 @@ static void step_combine(const struct operation *operation, const struct plan_st
     operation->combine(&call);
 }
 
-/* Does the credit for this slot leave behind others that have not left yet, so many that the peer may come to wait? */
-static bool credit_is_due(struct stream *stream, uint16_t path_hint)
-{
-    const struct stream *way_back = &stream->peer->outgoing[stream->channel];
-    if (way_back->position != stream->way_back_position && way_back->path_hint == path_hint) stream->owed = 0;
-    stream->way_back_position = way_back->position;
-    if (++stream->owed < stream->peer->engine->config.slot_depth / 2) return false;
-    stream->owed = 0;
-    return true;
-}
-
-/*
- * Give a slot back to the peer that filled it. Nobody but a peer that sends much, or wants to know that everything was
- * taken, waits for that, so it may stay behind for company: the next message this way. But not for half of the slots.
- */
-static void stream_give_back(struct stream *stream, bool awaited, uint16_t path_hint)
-{
-    const uint32_t depth = stream->peer->engine->config.slot_depth;
-    const bool lazy = !credit_is_due(stream, path_hint) && !awaited;
-    const struct put put = {
-        .flags = lazy ? PUT_NOTIFY | PUT_LAZY : PUT_NOTIFY,
-        .path_hint = path_hint,
-        .tag = TAG_CREDIT | stream->channel << TAG_CHANNEL_SHIFT,
-    };
-    stream->arrived &= ~(UINT64_C(1) << stream->position % depth);
-    stream->position++;
-    peer_put(stream->peer, &put);
-}
-
 /* Announce a slot that is full at the peer, or that this put fills: from @p source, or from staging if that is NULL. */
 static void stream_announce(struct stream *stream, const struct piece *piece, const void *source, uint32_t bytes,
                             uint16_t path_hint)
@@ -489,6 +466,14 @@ static struct piece piece_at(const struct operation *operation, const struct cur
         piece.range = partition_slice(&operation->partition, cursor->track, &cursor->slicing, chunk, cursor->slice);
     }
     return piece;
+}
+
+struct operand_slice operand_slice_at(const struct operation *operation, const struct cursor *cursor,
+                                      const struct plan_step *step, uint32_t operand)
+{
+    const struct piece piece = piece_at(operation, cursor, step);
+    const uint64_t bytes = (piece.range.end - piece.range.begin) * operation->element_bytes;
+    return (struct operand_slice){operand_address(operation, operand, &piece), bytes, piece.check};
 }
 
 static void cursor_next(struct operation *operation, uint32_t track, const struct plan_step *step)
@@ -582,6 +567,7 @@ weft_status operation_abandon(struct operation *operation)
 void operation_free(struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
+    if (operation->status != WEFT_OK && operation->phase == PHASE_STEPS) landing_recall(operation);
     if (engine->exchange.current == operation) engine->exchange.current = NULL;
     operation->next = engine->idle_operations;
     engine->idle_operations = operation;

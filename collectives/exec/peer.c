@@ -16,7 +16,7 @@ static uint32_t refused_capacity(const struct engine_config *config)
     return 2 * config->channel_limit * config->slot_depth;
 }
 
-static void streams_init(struct peer *peer, struct stream *streams, uint32_t *checks)
+static void streams_init(struct peer *peer, struct stream *streams, uint32_t *checks, void **landed)
 {
     const struct engine_config *config = &peer->engine->config;
     for (uint32_t channel = 0; channel < config->channel_limit; channel++)
@@ -24,6 +24,7 @@ static void streams_init(struct peer *peer, struct stream *streams, uint32_t *ch
             .peer = peer,
             .channel = channel,
             .checks = checks ? checks + (size_t)channel * config->slot_depth : NULL,
+            .landed = landed ? landed + (size_t)channel * config->slot_depth : NULL,
         };
 }
 
@@ -39,16 +40,20 @@ static weft_status peer_create(struct engine *engine, uint32_t rank, struct peer
     made->outgoing = calloc(config->channel_limit, sizeof *made->outgoing);
     made->refused = calloc(refused_capacity(config), sizeof *made->refused);
     uint32_t *checks = calloc((size_t)config->channel_limit * config->slot_depth, sizeof *checks);
+    void **landed = calloc((size_t)config->channel_limit * config->slot_depth, sizeof *landed);
     weft_status status = WEFT_OUT_OF_MEMORY;
-    if (!made->incoming || !made->outgoing || !made->refused || !checks) goto free_made;
-    streams_init(made, made->incoming, checks);
-    streams_init(made, made->outgoing, NULL);
+    if (!made->incoming || !made->outgoing || !made->refused || !checks || !landed) goto free_made;
+    streams_init(made, made->incoming, checks, landed);
+    streams_init(made, made->outgoing, NULL, NULL);
     status = endpoint_connect(config->endpoint, rank, granted_bytes(config), &made->connection);
     if (status != WEFT_OK) goto free_made;
+    made->connection->land = landing_place;
+    made->connection->land_context = made;
     *peer = made;
     return WEFT_OK;
 
 free_made:
+    free(landed);
     free(checks);
     free(made->incoming);
     free(made->outgoing);
@@ -147,11 +152,38 @@ bool peer_put_refused(struct peer *peer)
     return moved;
 }
 
+/* Does the credit for this slot leave behind others that have not left yet, so many that the peer may come to wait? */
+static bool credit_is_due(struct stream *stream, uint16_t path_hint)
+{
+    const struct stream *way_back = &stream->peer->outgoing[stream->channel];
+    if (way_back->position != stream->way_back_position && way_back->path_hint == path_hint) stream->owed = 0;
+    stream->way_back_position = way_back->position;
+    if (++stream->owed < stream->peer->engine->config.slot_depth / 2) return false;
+    stream->owed = 0;
+    return true;
+}
+
+void stream_give_back(struct stream *stream, bool awaited, uint16_t path_hint)
+{
+    const uint32_t depth = stream->peer->engine->config.slot_depth;
+    const bool lazy = !credit_is_due(stream, path_hint) && !awaited;
+    const struct put put = {
+        .flags = lazy ? PUT_NOTIFY | PUT_LAZY : PUT_NOTIFY,
+        .path_hint = path_hint,
+        .tag = TAG_CREDIT | stream->channel << TAG_CHANNEL_SHIFT,
+    };
+    stream->arrived &= ~(UINT64_C(1) << stream->position % depth);
+    stream->landed[stream->position % depth] = NULL;
+    stream->position++;
+    peer_put(stream->peer, &put);
+}
+
 void peer_destroy(struct peer *peer)
 {
     connection_disconnect(peer->connection);
     if (peer->staging) munmap(peer->staging, slots_bytes(&peer->engine->config));
     steady_close(peer);
+    free(peer->incoming[0].landed);
     free(peer->incoming[0].checks);
     free(peer->incoming);
     free(peer->outgoing);

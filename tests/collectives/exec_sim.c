@@ -77,6 +77,7 @@ static void every_generator_is_right_for_small_counts(void **state)
                     config.count = counts[i];
                     config.sim.maps = i % 2;
                     config.sim.steady = i % 4 < 2;
+                    config.sim.lands = i % 3 > 0;
                     run_checked(&config, i);
                 }
             }
@@ -99,6 +100,7 @@ static void every_collective_is_right_for_small_counts(void **state)
                     config.count = counts[i];
                     config.sim.maps = i % 2;
                     config.sim.steady = i % 4 < 2;
+                    config.sim.lands = i % 3 > 0;
                     config.in_place = (i / 2) % 2;
                     config.first_channel = i;
                     run_checked(&config, i);
@@ -119,6 +121,7 @@ static void rooted_collectives_are_right_from_every_root(void **state)
                     config.count = 3 * ranks + 2 + root * 50;
                     config.sim.maps = root % 2;
                     config.sim.steady = root % 4 < 2;
+                    config.sim.lands = root % 3 > 0;
                     config.in_place = root % 3 == 0;
                     run_checked(&config, root);
                 }
@@ -157,6 +160,7 @@ static void plans_over_a_layout_are_right(void **state)
                 config.operations = 2;
                 config.sim.maps = seed % 2;
                 config.sim.steady = seed % 4 < 2;
+                config.sim.lands = seed % 3 > 0;
                 config.in_place = seed / 2 % 2;
                 config.sim.jitter_ns = seed * 300;
                 run_checked(&config, seed);
@@ -191,6 +195,7 @@ static void hierarchical_plans_are_right_for_any_groups(void **state)
         config.operations = 1 + (uint32_t)random_below(&random, 3);
         config.sim.maps = random_below(&random, 2);
         config.sim.steady = random_below(&random, 2);
+        config.sim.lands = random_below(&random, 2);
         config.in_place = random_below(&random, 2);
         config.sim.jitter_ns = random_below(&random, 5000);
         config.sim.refuse_per_mille = random_below(&random, 2) ? 200 : 0;
@@ -243,6 +248,7 @@ static struct world_config random_config(uint64_t seed)
     config.sim.seed = seed;
     config.sim.maps = random_below(&random, 2);
     config.sim.steady = random_below(&random, 2);
+    config.sim.lands = random_below(&random, 2);
     config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
     /* Large enough for everybody to copy a share. */
     if (algorithm == WEFT_ALGORITHM_DIRECT && shape->blocks == BLOCKS_ONE && config.sim.maps &&
@@ -291,6 +297,7 @@ static void a_dead_rank_is_named_by_those_who_wait_for_it(void **state)
         config.sim.seed = seed;
         config.sim.maps = random_below(&random, 2);
         config.sim.steady = random_below(&random, 2);
+        config.sim.lands = random_below(&random, 2);
         config.sim.lending = (enum sim_lending)random_below(&random, SIM_LENDING_KINDS);
         const struct sim_fault death = {
             .kind = SIM_KILL_RANK, .rank = victim, .at_ns = 1 + random_below(&random, 20000)};

@@ -147,6 +147,77 @@ static void a_steady_put_to_a_peer_that_is_gone_raises_no_signal(void **state)
     couple_close(&couple);
 }
 
+struct landing {
+    uint8_t *place; /* of what has this size; all else goes to the region */
+    uint32_t bytes, asked;
+};
+
+static void *land(void *context, const struct put *put)
+{
+    struct landing *landing = context;
+
+    landing->asked++;
+    return put->bytes == landing->bytes ? landing->place : NULL;
+}
+
+static void what_has_a_place_lands_there(void **state)
+{
+    enum { BYTES = 1 << 20 };
+
+    (void)state;
+    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+        struct landing landing = {.place = malloc(BYTES), .bytes = BYTES};
+        struct couple couple;
+        assert_non_null(landing.place);
+        couple_open(&couple, (struct tcp_config){.lanes = lanes, .socket_buffer_bytes = TINY_BUFFER_BYTES});
+        couple.connections[1]->land = land;
+        couple.connections[1]->land_context = &landing;
+        const struct put puts[3] = {
+            {.source = couple.source, .bytes = BYTES, .tag = 1, .flags = PUT_NOTIFY, .path_hint = 1},
+            {.source = couple.source, .bytes = BYTES - 1, .tag = 2, .flags = PUT_NOTIFY, .path_hint = 1},
+            {.source = couple.source, .bytes = BYTES, .remote_offset = BYTES, .path_hint = 1}};
+        const struct put last = {.tag = 4, .flags = PUT_NOTIFY, .path_hint = 1};
+        assert_int_equal(connection_put(couple.connections[0], &puts[0], 1), 1);
+        assert_int_equal(await_event(&couple, 1).kind, EVENT_LANDED);
+        assert_memory_equal(landing.place, couple.source, BYTES);
+        for (size_t i = 0; i < BYTES; i++) assert_int_equal(couple.connections[1]->granted[i], 0);
+        /* One that has none, and one whose arrival nobody is told of. */
+        assert_int_equal(connection_put(couple.connections[0], puts + 1, 2), 2);
+        assert_int_equal(connection_put(couple.connections[0], &last, 1), 1);
+        assert_int_equal(await_event(&couple, 1).kind, EVENT_ARRIVED);
+        assert_int_equal(await_event(&couple, 1).tag, 4);
+        assert_memory_equal(couple.connections[1]->granted, couple.source, BYTES - 1);
+        assert_memory_equal(couple.connections[1]->granted + BYTES, couple.source, BYTES);
+        assert_int_equal(landing.asked, 2);
+        couple_close(&couple);
+        free(landing.place);
+    }
+}
+
+static void what_is_recalled_ends_in_the_region(void **state)
+{
+    struct landing landing = {.place = calloc(1, REGION_BYTES), .bytes = REGION_BYTES};
+    struct couple couple;
+
+    (void)state;
+    assert_non_null(landing.place);
+    couple_open(&couple, (struct tcp_config){.lanes = 1, .socket_buffer_bytes = TINY_BUFFER_BYTES});
+    couple.connections[1]->land = land;
+    couple.connections[1]->land_context = &landing;
+    const struct put put = {.source = couple.source, .bytes = REGION_BYTES, .tag = 1, .flags = PUT_NOTIFY};
+    assert_int_equal(connection_put(couple.connections[0], &put, 1), 1);
+    while (memcmp(landing.place, couple.source, 64 << 10) != 0)
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(endpoint_poll(couple.endpoints[i], &(struct event){0}, 1, clock_now_ns()), 0);
+    connection_recall(couple.connections[1]);
+    memset(landing.place, 0, REGION_BYTES);
+    assert_int_equal(await_event(&couple, 1).kind, EVENT_ARRIVED);
+    assert_memory_equal(couple.connections[1]->granted, couple.source, REGION_BYTES);
+    for (size_t i = 0; i < REGION_BYTES; i++) assert_int_equal(landing.place[i], 0);
+    couple_close(&couple);
+    free(landing.place);
+}
+
 static void what_may_wait_leaves_with_the_next_poll(void **state)
 {
     const struct put more = {.tag = 1, .flags = PUT_NOTIFY | PUT_MORE}, last = {.tag = 2, .flags = PUT_NOTIFY};
@@ -424,6 +495,8 @@ int main(void)
         cmocka_unit_test(a_large_put_arrives_whole_through_tiny_buffers),
         cmocka_unit_test(a_steady_put_is_not_copied),
         cmocka_unit_test(a_steady_put_to_a_peer_that_is_gone_raises_no_signal),
+        cmocka_unit_test(what_has_a_place_lands_there),
+        cmocka_unit_test(what_is_recalled_ends_in_the_region),
         cmocka_unit_test(what_may_wait_leaves_with_the_next_poll),
         cmocka_unit_test(what_is_lazy_leaves_with_company_or_when_nothing_happens),
         cmocka_unit_test(the_second_of_two_small_puts_costs_no_acknowledgement),

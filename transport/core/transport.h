@@ -64,6 +64,7 @@ struct put {
 
 enum event_kind {
     EVENT_ARRIVED,    /* peer, tag */
+    EVENT_LANDED,     /* peer, tag: arrived, with its bytes where connection.land has said */
     EVENT_LOCAL_DONE, /* peer, tag */
     EVENT_WRITABLE,   /* peer: put() accepts again after having refused */
     EVENT_QUIESCED,   /* peer */
@@ -110,6 +111,7 @@ struct transport_ops {
     weft_status (*read)(struct connection *, const struct loan *loan, uint64_t offset, void *to, size_t bytes);
     weft_status (*write)(struct connection *, const struct loan *loan, uint64_t offset, const void *from, size_t bytes);
     size_t (*put)(struct connection *, const struct put *, size_t count);
+    void (*recall)(struct connection *); /* NULL where nothing asks connection.land */
     weft_status (*quiesce)(struct connection *);
     size_t (*poll)(struct endpoint *, struct event *, size_t max, uint64_t now_ns);
     weft_status (*arm)(struct endpoint *, int *fd);
@@ -138,6 +140,14 @@ struct connection {
      * that copies must be quick again.
      */
     uint32_t steady_bytes;
+    /*
+     * Where the bytes of a put are to go instead of the granted region: all of them, and EVENT_LANDED follows; or NULL.
+     * Set by the user, who may leave it NULL; transports that cannot do it, or not for that put, do not ask. Asked in
+     * poll(), of puts with PUT_NOTIFY that fit the region, before anything of them is stored. What a put says is the
+     * peer's word, and it may never come to its end.
+     */
+    void *(*land)(void *context, const struct put *put); /* remote_offset, bytes and tag are set */
+    void *land_context;
     /* In the peer's memory, once connected: not 0 while it is asleep and has to be woken. NULL: never. */
     const _Atomic uint32_t *sleeping;
 };
@@ -238,6 +248,15 @@ static inline weft_status connection_write(struct connection *connection, const 
 static inline size_t connection_put(struct connection *connection, const struct put *puts, size_t count)
 {
     return connection->endpoint->ops->put(connection, puts, count);
+}
+
+/*
+ * Nothing more goes to where connection.land has said until now: what is on its way there ends in the granted region,
+ * with all that has come of it, and with EVENT_ARRIVED.
+ */
+static inline void connection_recall(struct connection *connection)
+{
+    if (connection->endpoint->ops->recall) connection->endpoint->ops->recall(connection);
 }
 
 /*

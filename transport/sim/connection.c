@@ -278,7 +278,7 @@ static void event_taken(struct sim_connection *connection, const struct event *e
         event->tag};
 
     fabric->hash = bytes_hash(fabric->hash, key, sizeof key);
-    if (event->kind == EVENT_ARRIVED && connection->joined) {
+    if ((event->kind == EVENT_ARRIVED || event->kind == EVENT_LANDED) && connection->joined) {
         connection->peer->outstanding--;
         sim_writable_plan(connection->peer, fabric->now_ns + fabric->config.latency_ns);
     } else if (event->kind == EVENT_LOCAL_DONE) {

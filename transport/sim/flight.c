@@ -116,8 +116,13 @@ void sim_flight_land(struct sim_connection *connection, uint32_t index)
     connection->free_puts = flying;
 
     if (connection->joined && (peer->state == SIM_CONNECTING || peer->state == SIM_OPEN)) {
-        if (put.bytes) memcpy(peer->own->bytes + put.remote_offset, put.source, put.bytes);
-        if (put.flags & PUT_NOTIFY) sim_event_add(peer, EVENT_ARRIVED, put.tag, (uint8_t)index, WEFT_OK);
+        const struct connection *base = &peer->base;
+        const bool asks = connection->fabric->config.lands && base->land && put.bytes && put.flags & PUT_NOTIFY;
+        uint8_t *place = asks ? base->land(base->land_context, &put) : NULL;
+        const enum event_kind kind = place ? EVENT_LANDED : EVENT_ARRIVED;
+        if (!place) place = peer->own->bytes + put.remote_offset;
+        if (put.bytes) memcpy(place, put.source, put.bytes);
+        if (put.flags & PUT_NOTIFY) sim_event_add(peer, kind, put.tag, (uint8_t)index, WEFT_OK);
     }
     if (put.flags & PUT_LOCAL_DONE) sim_event_add(connection, EVENT_LOCAL_DONE, put.tag, (uint8_t)index, WEFT_OK);
     if (!(put.flags & PUT_NOTIFY)) {

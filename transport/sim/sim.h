@@ -61,6 +61,7 @@ struct sim_config {
     uint32_t refuse_per_mille; /* of puts, at random; EVENT_WRITABLE follows */
     bool maps;                 /* connection_map() works: direct stores land at once */
     bool steady;               /* connections want PUT_STEADY; of such puts EVENT_LOCAL_DONE is told at once */
+    bool lands;                /* connection.land is asked */
     enum sim_lending lending;
     const void *mapped; /* SIM_LENDS_SOME_MAPPED */
     size_t mapped_bytes;

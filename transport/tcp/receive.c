@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The receiving half of a lane. Nothing is written to the granted region before its header has been found to stay
- * within it.
+ * within it. Large payloads may have a better place, which the connection's user knows: then the kernel's copy is the
+ * only one.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,6 +18,9 @@
 #define LOOK_BYTES 2304u
 #define LEFT_BYTES 512u
 
+/* Smaller payloads are copied from the input buffer, wherever they go, and are still in cache when they are used. */
+#define LANDING_BYTES 2048u
+
 static bool lane_reads(const struct tcp_lane *lane)
 {
     const struct tcp_connection *connection = lane->connection;
@@ -27,7 +31,34 @@ static bool lane_reads(const struct tcp_lane *lane)
 
 static uint8_t *payload_rest(const struct tcp_lane *lane)
 {
-    return lane->connection->base.granted + lane->frame.offset + lane->frame_received;
+    return lane->destination + lane->frame_received;
+}
+
+/* Where the payload of the frame goes that has just begun. */
+static void destination_choose(struct tcp_lane *lane)
+{
+    const struct connection *connection = &lane->connection->base;
+    const struct tcp_frame *frame = &lane->frame;
+    const struct put put = {.remote_offset = frame->offset, .bytes = frame->bytes, .tag = frame->tag};
+    uint8_t *place = NULL;
+
+    if (connection->land && frame->bytes >= LANDING_BYTES && frame->flags & TCP_FRAME_NOTIFY)
+        place = connection->land(connection->land_context, &put);
+    lane->lands = place;
+    lane->destination = place ? place : connection->granted + frame->offset;
+}
+
+void tcp_recall(struct connection *base)
+{
+    struct tcp_connection *connection = tcp_connection_of(base);
+
+    for (uint32_t i = 0; connection->lanes && i < connection->lane_count; i++) {
+        struct tcp_lane *lane = &connection->lanes[i];
+        if (!lane->in_frame || !lane->lands) continue;
+        memcpy(base->granted + lane->frame.offset, lane->destination, lane->frame_received);
+        lane->destination = base->granted + lane->frame.offset;
+        lane->lands = false;
+    }
 }
 
 /* Begin the frame whose header is next in the input. */
@@ -50,6 +81,7 @@ static void frame_begin(struct tcp_lane *lane)
     } else {
         lane->in_frame = true;
         lane->frame_received = 0;
+        destination_choose(lane);
     }
 }
 
@@ -77,7 +109,8 @@ static size_t input_parse(struct tcp_lane *lane, struct event *events, size_t ma
             if (lane->frame_received < lane->frame.bytes) break;
             if (lane->frame.flags & TCP_FRAME_NOTIFY) {
                 if (count == max) break;
-                events[count++] = tcp_event(lane->connection, EVENT_ARRIVED, lane->frame.tag);
+                events[count++] =
+                    tcp_event(lane->connection, lane->lands ? EVENT_LANDED : EVENT_ARRIVED, lane->frame.tag);
             }
             lane->in_frame = false;
         }

@@ -122,6 +122,7 @@ static const struct transport_ops tcp_ops = {
     .map = transport_map_none,
     TRANSPORT_LENDS_NOTHING,
     .put = tcp_put,
+    .recall = tcp_recall,
     .quiesce = tcp_quiesce,
     .poll = tcp_poll,
     .arm = tcp_arm,

@@ -73,6 +73,8 @@ struct tcp_lane {
     uint32_t slow_sends; /* in a row */
 
     struct tcp_frame frame;
+    uint8_t *destination;    /* of its payload: in the granted region, or where connection.land has said */
+    bool lands;              /* the latter */
     uint32_t frame_received; /* bytes of its payload */
     uint32_t input_begin, input_end;
     uint32_t left_bytes; /* at the end of the input: read, but not taken from the kernel, which has them still */
@@ -193,6 +195,7 @@ ssize_t tcp_refer_send(struct tcp_lane *lane, const uint8_t *source, size_t byte
 
 /* Events of what has come over a lane, at most @p max. Takes the lane off the ready list once it is drained. */
 size_t tcp_lane_receive(struct tcp_lane *lane, struct event *events, size_t max);
+void tcp_recall(struct connection *connection);
 
 /* progress.c */
 size_t tcp_poll(struct endpoint *endpoint, struct event *events, size_t max, uint64_t now_ns);
