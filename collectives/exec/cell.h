@@ -33,8 +33,8 @@ struct cell {
 /* From one rank to another, in a region that the receiver grants and the sender writes. */
 struct lane {
     struct cell cells[LANE_CELLS];
-    /* LANE_LEFT, or the number of the last cell of the other lane that the writer of this one is done with.
-     * lane_say() releases, lane_look() acquires. */
+    /* LANE_LEFT; or the number of the last cell of the other lane that the writer of this one is done with, and maybe
+     * LANE_THROUGH. lane_say() releases, lane_look() and lane_is_through() acquire. */
     alignas(64) _Atomic uint64_t taken;
 };
 
@@ -48,6 +48,8 @@ struct lanes {
 #define CELL_BY_REFERENCE (UINT64_C(1) << 63)
 #define CELL_NUMBER_MASK UINT64_C(0x7fffffff)
 #define LANE_LEFT (UINT64_C(1) << 32)
+/* Not only with what came with the cell, but with all of the operation. */
+#define LANE_THROUGH (UINT64_C(1) << 33)
 
 static inline uint64_t cell_flag(uint32_t number, uint32_t check)
 {
@@ -84,11 +86,19 @@ static inline bool lane_is_taken(struct lanes *lanes)
     return lanes->taken == lanes->sent;
 }
 
-/* This rank is done with all cells that have come. */
-static inline void lane_say(struct lanes *lanes)
+/* Is the peer through with the operation of cell @p number, or gone? */
+static inline bool lane_is_through(const struct lanes *lanes, uint32_t number)
+{
+    const uint64_t said = atomic_load_explicit(&lanes->from->taken, memory_order_acquire); /* pairs with lane_say() */
+    if (said & LANE_LEFT) return true;
+    return (uint32_t)said == number ? said & LANE_THROUGH : (int32_t)((uint32_t)said - number) > 0;
+}
+
+/* This rank is done with all cells that have come. @p through: LANE_THROUGH, or 0: not yet with what they lent. */
+static inline void lane_say(struct lanes *lanes, uint64_t through)
 {
     /* Release: what was read is read, and what was written to the peer's memory is there. Pairs with lane_look(). */
-    atomic_store_explicit(&lanes->to->taken, lanes->come, memory_order_release);
+    atomic_store_explicit(&lanes->to->taken, lanes->come | through, memory_order_release);
 }
 
 /* This rank will not get at the peer's memory any more, though it has not done its part. */

@@ -104,12 +104,24 @@ static bool cells_take(struct operation *operation, bool *moved)
     return !engine->exchange.awaited;
 }
 
+/* @p through: as in lane_say(). */
+static void say(struct engine *engine, rank_set peers, uint64_t through)
+{
+    for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
+        if (peers & peer->bit && peer->state == PEER_CONNECTED) lane_say(&peer->lanes, through);
+    peers_wake(engine, peers);
+}
+
 void exchange_say_taken(struct engine *engine, rank_set peers)
 {
-    if (!peers) return;
-    for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
-        if (peers & peer->bit && peer->state == PEER_CONNECTED) lane_say(&peer->lanes);
-    peers_wake(engine, peers);
+    if (peers) say(engine, peers, LANE_THROUGH);
+}
+
+/* Is the peer done with what was lent to it, at this phase? */
+static bool has_returned(const struct operation *operation, struct peer *peer)
+{
+    const bool pulls = operation->phase == PHASE_PULLING || operation->phase == PHASE_LEAVING;
+    return pulls ? lane_is_through(&peer->lanes, peer->lanes.sent) : lane_is_taken(&peer->lanes);
 }
 
 /* Are all peers done with what was lent to them? */
@@ -119,7 +131,7 @@ static bool loans_returned(struct operation *operation, bool *moved)
     struct exchange *exchange = &engine->exchange;
     for (struct peer *peer = engine->first_peer; peer && exchange->borrowing; peer = peer->next) {
         if (!(exchange->borrowing & peer->bit)) continue;
-        if (lane_is_taken(&peer->lanes)) {
+        if (has_returned(operation, peer)) {
             exchange->borrowing &= ~peer->bit;
             *moved = true;
         } else if (peer->state == PEER_FAILED) {
@@ -209,7 +221,7 @@ static bool offers_take(struct operation *operation, bool *steps_are_better)
         engine->exchange.lent[peer->rank] = (struct lent){.input_loan = offer.input,
                                                           .output_loan = offer.output,
                                                           .input_staged = offer.flags & OFFER_INPUT_STAGED,
-                                                          .output_staged = offer.flags & OFFER_OUTPUT_STAGED,
+                                                          .result_staged = offer.flags & OFFER_RESULT_STAGED,
                                                           .scale = offer.scale};
         all &= offer.flags;
         any |= offer.flags;
@@ -321,7 +333,41 @@ static void loan_go_on(struct operation *operation)
     }
     operation->phase = PHASE_RETURNING;
     if (!loan_is_touched(operation)) stage_leave(operation);
+    say(operation->binding->engine, operation->binding->exchange.peers, operation->pulls ? 0 : LANE_THROUGH);
+}
+
+/* Everybody has made its share. Peers pull this rank's from the stage, or from where the caller wants it. */
+static void pull_begin(struct operation *operation)
+{
+    struct exchange *exchange = &operation->binding->engine->exchange;
+    exchange->work = (struct loan_work){0, 0};
+    if (!(operation->offered & OFFER_RESULT_STAGED)) exchange->borrowing = operation->binding->exchange.peers;
+    operation->phase = PHASE_PULLING;
+}
+
+static void pull_go_on(struct operation *operation)
+{
+    uint32_t peer = PLAN_NONE;
+    weft_status status = pull_advance(operation, &peer);
+    if (status == WEFT_IN_PROGRESS) return;
+    if (status != WEFT_OK) {
+        operation_break_at(operation, 0, 2, peer, status);
+        return;
+    }
+    operation->phase = PHASE_LEAVING;
+    if (operation->offered & OFFER_RESULT_STAGED) stage_leave(operation);
     exchange_say_taken(operation->binding->engine, operation->binding->exchange.peers);
+}
+
+/* All have done with this portion of the message. */
+static void portion_end(struct operation *operation)
+{
+    if (loan_end(operation)) {
+        operation->phase = PHASE_QUEUED; /* it is still its turn */
+    } else {
+        exchange_finish(operation->binding->engine);
+        operation->status = WEFT_OK;
+    }
 }
 
 void exchange_advance(struct operation *operation, bool *moved)
@@ -338,12 +384,18 @@ void exchange_advance(struct operation *operation, bool *moved)
     }
     if (operation->phase == PHASE_RETURNING && operation->status == WEFT_IN_PROGRESS &&
         loans_returned(operation, moved)) {
-        if (loan_end(operation)) {
-            operation->phase = PHASE_QUEUED; /* it is still its turn */
-        } else {
-            exchange_finish(operation->binding->engine);
-            operation->status = WEFT_OK;
-        }
+        if (operation->pulls)
+            pull_begin(operation);
+        else
+            portion_end(operation);
+        *moved = true;
+    }
+    if (operation->phase == PHASE_PULLING) {
+        pull_go_on(operation);
+        *moved = true;
+    }
+    if (operation->phase == PHASE_LEAVING && loans_returned(operation, moved)) {
+        portion_end(operation);
         *moved = true;
     }
 }
@@ -353,7 +405,8 @@ static bool peer_is_due(const struct operation *operation, struct peer *peer)
 {
     const struct exchange *exchange = &peer->engine->exchange;
     if (peer->state != PEER_CONNECTED) return false;
-    if (operation->phase == PHASE_RETURNING) return exchange->borrowing & peer->bit && lane_is_taken(&peer->lanes);
+    if (operation->phase == PHASE_RETURNING || operation->phase == PHASE_LEAVING)
+        return exchange->borrowing & peer->bit && has_returned(operation, peer);
     return exchange->awaited & peer->bit && cell_is_there(&peer->lanes);
 }
 
@@ -361,7 +414,7 @@ bool engine_exchange_is_due(const struct engine *engine)
 {
     const struct operation *operation = engine->exchange.current;
     if (!operation) return false;
-    if (operation->phase == PHASE_WORKING) return true;
+    if (operation->phase == PHASE_WORKING || operation->phase == PHASE_PULLING) return true;
     if (operation->phase == PHASE_QUEUED) return !unready_find(engine, receivers_of(operation));
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
         if (peer_is_due(operation, peer)) return true;
@@ -369,10 +422,10 @@ bool engine_exchange_is_due(const struct engine *engine)
 }
 
 /* Does the peer still use what this rank has lent? One that is gone does not. */
-static bool peer_borrows(struct peer *peer)
+static bool peer_borrows(const struct operation *operation, struct peer *peer)
 {
     if (!(peer->engine->exchange.borrowing & peer->bit) || peer->state != PEER_CONNECTED) return false;
-    return !lane_look(&peer->lanes) && !lane_is_taken(&peer->lanes);
+    return !lane_look(&peer->lanes) && !has_returned(operation, peer);
 }
 
 /* Nobody is to take up what this rank has sent, and nobody has to wait for it any more. */
@@ -395,6 +448,6 @@ weft_status exchange_abandon(struct operation *operation)
     if (operation->phase == PHASE_QUEUED) engine->exchange.borrowing = 0;
     if (!engine->exchange.left) exchange_leave(operation);
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next)
-        if (peer_borrows(peer)) return WEFT_IN_PROGRESS;
+        if (peer_borrows(operation, peer)) return WEFT_IN_PROGRESS;
     return WEFT_OK;
 }

@@ -45,7 +45,8 @@ struct exchange_binding {
 /* A rank's buffers, as this rank gets at them. */
 struct lent {
     struct loan input_loan, output_loan;
-    bool input_staged, output_staged; /* the loan is of a portion of each block, not of all blocks */
+    bool input_staged;       /* the loan is of a portion of each block, not of all blocks */
+    bool result_staged;      /* the output's is of what this rank makes for all, where they pull it */
     uint8_t *input, *output; /* to load from and store to, or NULL: by connection_read() and connection_write() */
     double scale;
 };
@@ -103,19 +104,19 @@ rank_set small_freed(const struct small *small);
 /* loan.c */
 /* Room for EXCHANGE_BYTES of every rank, for what cannot be loaded from where it is; NULL: no memory. */
 uint8_t *loan_bounce(struct engine *engine);
-/* Will peers get at this rank's own buffers, or at what it has on the stage for results? */
+/* Will peers get at this rank's own buffers, or does it wait for them to go on? */
 bool loan_is_touched(const struct operation *operation);
 /* May the operation's buffers be lent, for all that the ranks know together? */
 bool loan_serves(const struct operation *operation);
 /* What a rank says with its loans, to all others alike. */
 enum offer_flags {
-    OFFER_LENT = 1,          /* its buffers are lent; else everybody is to run the steps of the plan */
-    OFFER_COPIED = 2,        /* the kernel has to copy from and to them */
-    OFFER_OVERWRITES = 4,    /* its result takes the place of what others may read */
-    OFFER_STEPS = 8,         /* the plan's steps are better than copies, as far as it knows */
-    OFFER_INPUT_STAGED = 16, /* lent is what this portion has on the stage (stage.h), or comes to have there */
-    OFFER_OUTPUT_STAGED = 32,
-    OFFER_STAGED = OFFER_INPUT_STAGED | OFFER_OUTPUT_STAGED,
+    OFFER_LENT = 1,           /* its buffers are lent; else everybody is to run the steps of the plan */
+    OFFER_COPIED = 2,         /* the kernel has to copy from and to them */
+    OFFER_OVERWRITES = 4,     /* its result takes the place of what others may read */
+    OFFER_STEPS = 8,          /* the plan's steps are better than copies, as far as it knows */
+    OFFER_INPUT_STAGED = 16,  /* lent is what this portion has on the stage (stage.h), or comes to have there */
+    OFFER_RESULT_STAGED = 32, /* and its part of the result comes to be there, for all others to pull */
+    OFFER_STAGED = OFFER_INPUT_STAGED | OFFER_RESULT_STAGED,
 };
 /* Lend every peer what it needs of this rank's buffers. Returns enum offer_flags. */
 uint32_t loan_offer(struct operation *operation, struct lent *offers);
@@ -128,4 +129,8 @@ void loan_accept(struct operation *operation);
 weft_status loan_advance(struct operation *operation, uint32_t *peer);
 /* All have done their parts. True: of this portion; go on with offers for the next. */
 bool loan_end(struct operation *operation);
+
+/* pull.c */
+/* Like loan_advance(), once all have done their parts: take from each what it has made. */
+weft_status pull_advance(struct operation *operation, uint32_t *peer);
 #endif

@@ -179,6 +179,8 @@ enum operation_phase {
     PHASE_OFFERING,   /* the loans are */
     PHASE_WORKING,    /* all buffers are lent */
     PHASE_RETURNING,  /* this rank has done its part, others may be at theirs */
+    PHASE_PULLING,    /* all have, and this rank takes from each what it has made */
+    PHASE_LEAVING,    /* it has, and others may be at it, who pull from this rank's own output */
 };
 
 /* Elements of each block that are lent and worked on at a time. */
@@ -204,7 +206,7 @@ struct operation {
     bool swaps;           /* each pair of ranks swaps what they have for each other, for who has it in place */
     bool apart;           /* every rank makes all of its own result, and nothing else */
     bool bypasses_caches; /* results are */
-    bool output_staged;   /* this rank's: others put it on the stage */
+    bool pulls;           /* everybody takes from each what it has made of a share for all */
     uint32_t tracks_left;
     struct operation_stall stall;
     struct cursor *cursors; /* per track */

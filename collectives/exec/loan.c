@@ -9,6 +9,7 @@
 
 #include "collectives/exec/exec_internal.h"
 #include "collectives/exec/stage.h"
+#include "collectives/exec/task.h"
 
 /* Done per call of operation_advance(), counted in bytes of a task: long enough to cost nothing, short enough to look
  * at failures and at other operations. */
@@ -19,19 +20,6 @@
 
 /* Most that a rank reads to make its result alone; and least that it does for others. */
 #define APART_BYTES (32u << 10)
-
-/* A part of a block, and who gets it. */
-struct task {
-    uint32_t block;
-    uint64_t begin, end; /* elements of the block */
-    uint32_t only;       /* of the receivers, or PLAN_NONE: all */
-    uint32_t except;     /* one of them, or PLAN_NONE: nobody */
-};
-
-static const struct shape *shape_here(const struct operation *operation)
-{
-    return shape_of(operation->binding->plan->collective);
-}
 
 bool loan_serves(const struct operation *operation)
 {
@@ -47,15 +35,16 @@ static uint64_t places_of(const struct weft_plan *plan, enum shape_holder holder
     return plan->rank_count;
 }
 
-static bool holder_is(const struct weft_plan *plan, enum shape_holder holder, uint32_t rank)
-{
-    return holder == HOLDER_ALL || holder == HOLDER_OWNER || (holder == HOLDER_ROOT && rank == plan->root);
-}
-
 /* Do others write a rank's output? Else each makes its own of what they have lent it. */
 static bool others_write(const struct shape *shape)
 {
     return shape->output == HOLDER_ROOT || (shape->blocks == BLOCKS_ONE && shape->combines);
+}
+
+/* Where somebody stages: does everybody pull what each has made a share of? Else who gets a result makes all of it. */
+static bool may_pull(const struct shape *shape)
+{
+    return shape->output == HOLDER_ALL && shape->blocks == BLOCKS_ONE && shape->combines;
 }
 
 /* Can no peer map this? */
@@ -64,6 +53,22 @@ static bool is_out_of_reach(const struct engine *engine, const void *buffer, siz
     struct loan loan;
     const struct peer *peer = engine->first_peer;
     return connection_lend(peer->connection, buffer, bytes, &loan) && loan.share == 0;
+}
+
+/*
+ * Each of the kernel's copies costs microseconds before the first byte, and two ranks that copy from and to each other
+ * at once wait for one another's page tables. So small messages are worth combining several times over. What is only
+ * copied is read once by everybody in any case, and everybody has a part of it to copy for others once that is large;
+ * but from a stage everybody takes it alone, and so does a root, whom nobody then has to wait for.
+ */
+static bool may_go_apart(const struct operation *operation, bool staged)
+{
+    const struct shape *shape = shape_here(operation);
+    const uint64_t bytes = operation->call.count * operation->element_bytes;
+    const uint64_t others = operation->binding->plan->rank_count - 1;
+    if (staged && !may_pull(shape) && (shape->blocks == BLOCKS_ONE || shape->output == HOLDER_ROOT)) return true;
+    if (shape->blocks != BLOCKS_ONE) return false;
+    return shape->combines ? bytes * others <= APART_BYTES : bytes <= APART_BYTES * others;
 }
 
 /* What a rank lends: its own buffers, or the stage for them. */
@@ -83,16 +88,19 @@ static uint32_t buffers_stage(struct operation *operation, struct buffers *buffe
     if (!stage_serves(operation)) return 0;
     operation->portion.count = stage_portion(operation);
     const size_t bytes = operation->portion.count * operation->element_bytes;
-    if (buffers->input_bytes && is_out_of_reach(engine, buffers->input, buffers->input_bytes)) {
-        buffers->input = stage_input(operation, places_of(plan, shape->input));
+    const bool is_read = shape->output != HOLDER_ROOT || engine->config.rank != plan->root;
+    if (buffers->input_bytes && is_read && is_out_of_reach(engine, buffers->input, buffers->input_bytes)) {
+        const struct share nothing = {operation->portion.begin, operation->portion.begin};
+        const bool has_own = may_pull(shape) && !may_go_apart(operation, true);
+        buffers->input = stage_input(operation, places_of(plan, shape->input),
+                                     has_own ? task_share(operation, engine->config.rank) : nothing);
         buffers->input_bytes = places_of(plan, shape->input) * bytes;
         flags |= OFFER_INPUT_STAGED;
     }
-    if (buffers->output_bytes && others_write(shape) &&
-        is_out_of_reach(engine, buffers->output, buffers->output_bytes)) {
-        buffers->output = stage_output(operation);
-        buffers->output_bytes = places_of(plan, shape->output) * bytes;
-        flags |= OFFER_OUTPUT_STAGED;
+    if (may_pull(shape) && is_out_of_reach(engine, buffers->output, buffers->output_bytes)) {
+        buffers->output = stage_result(operation);
+        buffers->output_bytes = stage_result_bytes(operation);
+        flags |= OFFER_RESULT_STAGED;
     }
     return flags;
 }
@@ -133,22 +141,6 @@ uint32_t loan_offer(struct operation *operation, struct lent *offers)
     return flags;
 }
 
-/*
- * Each of the kernel's copies costs microseconds before the first byte, and two ranks that copy from and to each other
- * at once wait for one another's page tables. So small messages are worth combining several times over. What is only
- * copied is read once by everybody in any case, and everybody has a part of it to copy for others once that is large;
- * but from a stage everybody takes it alone.
- */
-static bool may_go_apart(const struct operation *operation, bool staged)
-{
-    const struct shape *shape = shape_here(operation);
-    const uint64_t bytes = operation->call.count * operation->element_bytes;
-    const uint64_t others = operation->binding->plan->rank_count - 1;
-    if (shape->blocks != BLOCKS_ONE) return false;
-    if (!shape->combines) return staged || bytes <= APART_BYTES * others;
-    return bytes * others <= APART_BYTES;
-}
-
 void loan_divide(struct operation *operation, uint64_t flags)
 {
     const struct shape *shape = shape_here(operation);
@@ -163,15 +155,16 @@ void loan_divide(struct operation *operation, uint64_t flags)
     operation->swaps = flags & OFFER_OVERWRITES && shape->blocks == BLOCKS_PER_PAIR;
     operation->copied = copied;
     operation->apart = (copied || staged) && !(flags & OFFER_OVERWRITES) && may_go_apart(operation, staged);
-    operation->output_staged = operation->offered & OFFER_OUTPUT_STAGED && !operation->apart;
+    operation->pulls = staged && may_pull(shape) && !operation->apart;
 }
 
 bool loan_is_touched(const struct operation *operation)
 {
     const struct shape *shape = shape_here(operation);
     const struct weft_plan *plan = operation->binding->plan;
-    const bool has_input = holder_is(plan, shape->input, operation->binding->engine->config.rank);
-    if (has_input && !(operation->offered & OFFER_INPUT_STAGED)) return true;
+    const uint32_t rank = operation->binding->engine->config.rank;
+    const bool is_read = !operation->apart || shape->output != HOLDER_ROOT || rank != plan->root;
+    if (holder_is(plan, shape->input, rank) && is_read && !(operation->offered & OFFER_INPUT_STAGED)) return true;
     if (operation->swaps) return true;
     return !operation->apart && (shape->blocks == BLOCKS_ONE || others_write(shape));
 }
@@ -183,6 +176,7 @@ void loan_accept(struct operation *operation)
     const struct shape *shape = shape_here(operation);
     const size_t block_bytes = operation->call.count * operation->element_bytes;
     const size_t portion_bytes = operation->portion.count * operation->element_bytes;
+    const size_t result_bytes = stage_result_bytes(operation);
     const uint64_t inputs = places_of(plan, shape->input), outputs = places_of(plan, shape->output);
     for (const struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         struct lent *lent = &engine->exchange.lent[peer->rank];
@@ -191,12 +185,11 @@ void loan_accept(struct operation *operation)
                                             inputs * (lent->input_staged ? portion_bytes : block_bytes));
         if (holder_is(plan, shape->output, peer->rank))
             lent->output = connection_borrow(peer->connection, &lent->output_loan,
-                                             outputs * (lent->output_staged ? portion_bytes : block_bytes));
+                                             lent->result_staged ? result_bytes : outputs * block_bytes);
     }
     engine->exchange.lent[engine->config.rank] = (struct lent){
         .input = (uint8_t *)(uintptr_t)operation->call.send,
-        .output = operation->output_staged ? stage_output(operation) : operation->call.recv,
-        .output_staged = operation->output_staged,
+        .output = operation->call.recv,
         .scale = operation->call.scale,
     };
     engine->exchange.work = (struct loan_work){0, 0};
@@ -204,121 +197,6 @@ void loan_accept(struct operation *operation)
     const uint64_t places = inputs + (in_place ? 0 : outputs);
     operation->bypasses_caches =
         places * block_bytes * plan->rank_count >= reduce_streaming_bytes(engine->config.cache_bytes, in_place);
-}
-
-/* ---- Who does what ---- */
-
-/* Does everybody copy a part of the root's input, by the kernel, into the outputs of all but the root? */
-static bool root_serves_itself(const struct operation *operation)
-{
-    const struct shape *shape = shape_here(operation);
-    return operation->copied && !operation->apart && shape->blocks == BLOCKS_ONE && !shape->combines;
-}
-
-/* Does it have an output of its own to copy all of its input to? */
-static bool root_keeps(const struct operation *operation)
-{
-    const struct engine *engine = operation->binding->engine;
-    const uint32_t root = operation->binding->plan->root;
-    if (!root_serves_itself(operation)) return false;
-    if (engine->config.rank == root) return operation->call.send != operation->call.recv;
-    const struct lent *lent = &engine->exchange.lent[root];
-    return lent->input_loan.address != lent->output_loan.address;
-}
-
-static uint32_t task_count(const struct operation *operation)
-{
-    const struct shape *shape = shape_here(operation);
-    const struct weft_plan *plan = operation->binding->plan;
-    if (shape->blocks == BLOCKS_ONE)
-        return plan->root == operation->binding->engine->config.rank && root_keeps(operation) ? 2 : 1;
-    bool gathers = shape->input == HOLDER_OWNER && shape->output != HOLDER_ROOT;
-    return gathers ? plan->rank_count : 1;
-}
-
-/*
- * How much of a block is the root's to do, for so much of everybody else's, that all are done at the same time. What
- * the kernel copies counts alone, and a plain copy as a quarter of it. Of what is combined for it, the root reads
- * everybody else's input, and each of the others too, but has to write the result besides. Of what it has for all, it
- * and the others make equally many copies, but the root may have its own to make as well.
- */
-static void shares_of(const struct operation *operation, uint64_t *roots, uint64_t *others)
-{
-    const struct shape *shape = shape_here(operation);
-    const uint64_t ranks = operation->binding->plan->rank_count;
-    *roots = *others = 1;
-    if (operation->copied && shape->output == HOLDER_ROOT) {
-        *roots = ranks;
-        *others = ranks - 1;
-    } else if (root_keeps(operation)) {
-        *roots = 3 * (ranks - 1);
-        *others = 4 * (ranks - 1) + 1;
-    }
-}
-
-/* The part of a block that is this rank's to do: of whole cache lines, so that no two ranks write one. */
-static struct task share_task(const struct operation *operation)
-{
-    const uint32_t ranks = operation->binding->plan->rank_count, root = operation->binding->plan->root;
-    const uint32_t rank = operation->binding->engine->config.rank;
-    const struct portion *portion = &operation->portion;
-    const uint64_t line = 64 / operation->element_bytes, count = portion->count;
-    const uint64_t lines = (count + line - 1) / line;
-    uint64_t roots, others;
-    shares_of(operation, &roots, &others);
-    const uint64_t all = roots + (ranks - 1) * others,
-                   before = rank > root ? roots + (rank - 1) * others : rank * others;
-    const uint64_t begin = lines * before / all * line;
-    const uint64_t end = lines * (before + (rank == root ? roots : others)) / all * line;
-    return (struct task){
-        .begin = portion->begin + (begin < count ? begin : count),
-        .end = portion->begin + (end < count ? end : count),
-        .only = PLAN_NONE,
-        .except = root_serves_itself(operation) ? root : PLAN_NONE,
-    };
-}
-
-/*
- * Of what a pair has for each other, if either has it in place: one half is for one of them to swap, one for the other.
- * Both are cut alike, whoever does it.
- */
-static struct task swap_task(const struct operation *operation, uint32_t owner)
-{
-    const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
-    const struct portion *portion = &operation->portion;
-    const uint64_t line = 64 / operation->element_bytes, half = portion->begin + portion->count / 2 / line * line;
-    return (struct task){
-        .block = owner * ranks + rank,
-        .begin = owner < rank ? half : portion->begin,
-        .end = owner > rank ? half : portion->begin + portion->count, /* its own block as a whole */
-        .only = PLAN_NONE,
-        .except = PLAN_NONE,
-    };
-}
-
-/*
- * A message of one block is cut into a share for each rank. Where blocks have owners, the rank that gets several pulls
- * them, beginning with its own; only to a root everybody pushes its own block, so that not all is the root's to do.
- * Apart, a rank makes all of its own result.
- */
-static struct task task_at(const struct operation *operation, uint32_t number)
-{
-    const struct shape *shape = shape_here(operation);
-    const uint32_t ranks = operation->binding->plan->rank_count, rank = operation->binding->engine->config.rank;
-    const struct portion *portion = &operation->portion;
-    struct task task = {
-        .begin = portion->begin, .end = portion->begin + portion->count, .only = PLAN_NONE, .except = PLAN_NONE};
-    if (shape->blocks == BLOCKS_ONE) {
-        if (!operation->apart && number == 0) return share_task(operation);
-        task.only = rank;
-        if (!holder_is(operation->binding->plan, shape->output, rank)) task.end = task.begin;
-        return task;
-    }
-    uint32_t owner = (rank + number) % ranks;
-    if (operation->swaps) return swap_task(operation, owner);
-    task.block = shape->blocks == BLOCKS_PER_PAIR ? owner * ranks + rank : owner;
-    if (shape->output == HOLDER_ALL) task.only = rank;
-    return task;
 }
 
 /* ---- A piece of a task ---- */
@@ -333,7 +211,7 @@ struct piece {
     void *destinations[EXCHANGE_RANKS];
     uint32_t source_count, destination_count;
     uint32_t distant[EXCHANGE_RANKS], distant_count; /* receivers whose output has to be copied to */
-    bool is_staged;                                  /* for some of them */
+    bool is_staged;                                  /* a destination is on the stage */
     uint32_t peer;                                   /* the last one whose memory was got at by copying */
 };
 
@@ -358,10 +236,10 @@ static uint64_t input_offset(const struct piece *piece, const struct lent *lent)
     return place_offset(piece, place, lent->input_staged);
 }
 
-static uint64_t output_offset(const struct piece *piece, const struct lent *lent)
+static uint64_t output_offset(const struct piece *piece)
 {
     uint32_t place = plan_output_place(piece->operation->binding->plan, piece->task->block);
-    return place_offset(piece, place, lent->output_staged);
+    return place_offset(piece, place, false);
 }
 
 static struct connection *connection_to(const struct operation *operation, uint32_t rank)
@@ -389,11 +267,16 @@ static void destinations_find(struct piece *piece)
     for (uint32_t rank = 0; rank < engine->config.rank_count; rank++) {
         if (!receives(piece, rank)) continue;
         const struct lent *lent = &engine->exchange.lent[rank];
-        piece->is_staged |= lent->output_staged;
         if (lent->output)
-            piece->destinations[piece->destination_count++] = lent->output + output_offset(piece, lent);
+            piece->destinations[piece->destination_count++] = lent->output + output_offset(piece);
         else
             piece->distant[piece->distant_count++] = rank;
+    }
+    piece->is_staged = piece->operation->pulls && piece->operation->offered & OFFER_RESULT_STAGED;
+    if (piece->is_staged) {
+        uint8_t *result = stage_result(piece->operation);
+        result += (piece->begin - piece->task->begin) * piece->operation->element_bytes;
+        piece->destinations[piece->destination_count++] = result;
     }
 }
 
@@ -407,7 +290,7 @@ static void *landing(const struct piece *piece, bool first)
     const struct engine *engine = operation->binding->engine;
     const struct lent *own = &engine->exchange.lent[engine->config.rank];
     const bool is_free = !shape_here(operation)->combines || !operation->call.overwrites;
-    if (first && is_free && receives(piece, engine->config.rank)) return own->output + output_offset(piece, own);
+    if (first && is_free && receives(piece, engine->config.rank)) return own->output + output_offset(piece);
     return engine->exchange.bounce + piece->source_count * piece_bytes(piece);
 }
 
@@ -470,7 +353,7 @@ static weft_status results_write(struct piece *piece)
         piece->peer = piece->distant[i];
         const struct lent *lent = &operation->binding->engine->exchange.lent[piece->peer];
         weft_status status = connection_write(connection_to(operation, piece->peer), &lent->output_loan,
-                                              output_offset(piece, lent), result, piece_bytes(piece));
+                                              output_offset(piece), result, piece_bytes(piece));
         if (status != WEFT_OK) return status;
     }
     return WEFT_OK;
@@ -580,8 +463,6 @@ weft_status loan_advance(struct operation *operation, uint32_t *peer)
 bool loan_end(struct operation *operation)
 {
     struct portion *portion = &operation->portion;
-    if (operation->output_staged)
-        stage_collect(operation, places_of(operation->binding->plan, shape_here(operation)->output));
     portion->begin += portion->count;
     if (portion->count == 0) operation->probes++;
     return portion->begin < operation->call.count;

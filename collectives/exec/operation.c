@@ -149,7 +149,7 @@ static void operation_init(struct operation *operation, struct binding *binding,
     operation->stall = nowhere;
     operation->portion = (struct portion){0, call->count};
     operation->probes = 0;
-    operation->output_staged = false;
+    operation->pulls = false;
     operation->phase = binding->is_exchange ? PHASE_QUEUED : PHASE_STEPS;
     if (binding->is_exchange) operation->ticket = binding->engine->exchange.tickets++;
 }

@@ -12,10 +12,18 @@
 /* Of those that have found each other near before, every so many probe again. */
 #define PROBED_CALLS 8u
 
-/* Of the stage, in this order: for an input, for the output, and for the next input. */
-static size_t third_bytes(const struct operation *operation)
+/*
+ * On the stage: an input, the next one, and a share of the result, which is as large as an input divided by the ranks.
+ * So the unit is that share.
+ */
+static size_t unit_bytes(const struct engine *engine)
 {
-    return operation->binding->engine->config.stage_bytes / 3 / 64 * 64;
+    return engine->config.stage_bytes / (2 * engine->config.rank_count + 1) / 64 * 64;
+}
+
+static size_t input_bytes(const struct engine *engine)
+{
+    return engine->config.rank_count * unit_bytes(engine);
 }
 
 /* Elements of each block that fit a stage, in whole cache lines. */
@@ -23,13 +31,18 @@ static uint64_t fitting(const struct operation *operation)
 {
     const uint64_t line = 64 / operation->element_bytes;
     const uint64_t places = plan_block_count(operation->binding->plan) > 1 ? operation->binding->plan->rank_count : 1;
-    return third_bytes(operation) / operation->element_bytes / places / line * line;
+    return input_bytes(operation->binding->engine) / operation->element_bytes / places / line * line;
 }
 
+/* Of a message that takes several all are alike: ranks meet for each. */
 uint64_t stage_portion(const struct operation *operation)
 {
-    const uint64_t left = operation->call.count - operation->portion.begin, most = fitting(operation);
-    return most == 0 || left < most ? left : most;
+    const uint64_t count = operation->call.count, left = count - operation->portion.begin;
+    const uint64_t line = 64 / operation->element_bytes, most = fitting(operation);
+    if (most == 0) return left;
+    const uint64_t portions = (count + most - 1) / most;
+    const uint64_t each = portions > 1 ? ((count + portions - 1) / portions + line - 1) / line * line : count;
+    return left < each ? left : each;
 }
 
 bool stage_has_portions(const struct operation *operation)
@@ -58,47 +71,41 @@ bool stage_serves(const struct operation *operation)
     return !operation->call.steps_when_near || stage_probes(operation);
 }
 
-const void *stage_input(const struct operation *operation, uint64_t places)
+const void *stage_input(const struct operation *operation, uint64_t places, struct share own)
 {
-    const size_t bytes = operation->portion.count * operation->element_bytes;
+    const struct portion *portion = &operation->portion;
     const struct engine *engine = operation->binding->engine;
-    uint8_t *stage = engine->config.stage + engine->exchange.stage_turn * 2 * third_bytes(operation);
+    const size_t element_bytes = operation->element_bytes;
+    uint8_t *stage = engine->config.stage + engine->exchange.stage_turn * input_bytes(engine);
     const uint8_t *input = operation->call.send;
-    input += operation->portion.begin * operation->element_bytes;
-    for (uint64_t place = 0; place < places; place++)
-        memcpy(stage + place * bytes, input + place * operation->call.count * operation->element_bytes, bytes);
+    for (uint64_t place = 0; place < places; place++) {
+        if (places > 1 && place == engine->config.rank) continue;
+        uint8_t *to = stage + place * portion->count * element_bytes;
+        const uint8_t *from = input + (place * operation->call.count + portion->begin) * element_bytes;
+        const size_t before = (own.begin - portion->begin) * element_bytes;
+        const size_t after = (own.end - portion->begin) * element_bytes;
+        memcpy(to, from, before);
+        memcpy(to + after, from + after, portion->count * element_bytes - after);
+    }
     return stage;
 }
 
-void *stage_output(const struct operation *operation)
+void *stage_result(const struct operation *operation)
 {
-    return operation->binding->engine->config.stage + third_bytes(operation);
+    return operation->binding->engine->config.stage + 2 * input_bytes(operation->binding->engine);
 }
 
-void stage_collect(const struct operation *operation, uint64_t places)
+size_t stage_result_bytes(const struct operation *operation)
 {
-    const size_t bytes = operation->portion.count * operation->element_bytes;
-    const uint8_t *stage = stage_output(operation);
-    uint8_t *output = operation->call.recv;
-    output += operation->portion.begin * operation->element_bytes;
-    for (uint64_t place = 0; place < places; place++) {
-        const void *source = stage + place * bytes;
-        void *destination = output + place * operation->call.count * operation->element_bytes;
-        const struct reduce_call copy = {.destinations = &destination,
-                                         .sources = &source,
-                                         .destination_count = 1,
-                                         .source_count = 1,
-                                         .count = operation->portion.count,
-                                         .streaming = operation->bypasses_caches};
-        operation->combine(&copy);
-    }
+    return unit_bytes(operation->binding->engine);
 }
 
 void stage_leave(const struct operation *operation)
 {
     struct engine *engine = operation->binding->engine;
     engine->exchange.borrowing = 0;
-    if (operation->offered & OFFER_INPUT_STAGED) engine->exchange.stage_turn = !engine->exchange.stage_turn;
+    if (operation->offered & OFFER_INPUT_STAGED && !operation->pulls)
+        engine->exchange.stage_turn = !engine->exchange.stage_turn;
     engine->exchange.reading = operation->binding->exchange.peers;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) peer->staged_cell = peer->lanes.sent;
 }
@@ -108,8 +115,8 @@ bool engine_is_awaited(struct engine *engine)
     struct exchange *exchange = &engine->exchange;
     for (struct peer *peer = engine->first_peer; peer; peer = peer->next) {
         if (!(exchange->reading & peer->bit)) continue;
-        const bool gone = peer->state != PEER_CONNECTED || lane_look(&peer->lanes);
-        if (gone || (int32_t)(peer->lanes.taken - peer->staged_cell) >= 0) exchange->reading &= ~peer->bit;
+        if (peer->state != PEER_CONNECTED || lane_is_through(&peer->lanes, peer->staged_cell))
+            exchange->reading &= ~peer->bit;
     }
     return exchange->reading;
 }

@@ -13,6 +13,7 @@
 #define COLLECTIVES_STAGE_H
 
 #include "collectives/exec/exec_internal.h"
+#include "collectives/exec/task.h"
 
 /* Elements of each block that are worked on at a time if anybody stages; all that are left where no stage holds any. */
 uint64_t stage_portion(const struct operation *operation);
@@ -29,15 +30,18 @@ bool stage_probes_alone(const struct operation *operation);
 bool stage_probes(const struct operation *operation);
 /* May this rank stage its buffers, and had it better? */
 bool stage_serves(const struct operation *operation);
-/* Copy this portion of the input, of so many blocks, to the stage. Returns where it is. */
-const void *stage_input(const struct operation *operation, uint64_t places);
 /*
- * Peers get at nothing of this rank, or but its staged input: go on, and let them. The next input is staged elsewhere,
- * and when all peers have sent their offers of that one, they are done with this one.
+ * Copy this portion of the input, of so many blocks, to the stage, but for what peers do not read: this rank's own
+ * block of several, and elements @p own of each. Returns where it is.
+ */
+const void *stage_input(const struct operation *operation, uint64_t places, struct share own);
+/* Where this rank puts its share of the result for others to pull, and how much there is at most. */
+void *stage_result(const struct operation *operation);
+size_t stage_result_bytes(const struct operation *operation);
+/*
+ * Peers get at nothing of this rank but what it has on the stage: go on, and let them. The next input is staged
+ * elsewhere, and when all peers have sent their offers of that one, they are done with this one. The next result is
+ * made when they have.
  */
 void stage_leave(const struct operation *operation);
-/* Where others are to put this portion of the output. */
-void *stage_output(const struct operation *operation);
-/* Take this portion of the output, of so many blocks, from where others have put it. */
-void stage_collect(const struct operation *operation, uint64_t places);
 #endif

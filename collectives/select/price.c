@@ -298,11 +298,11 @@ weft_algorithm price_algorithm_near(const struct select_request *request)
     }
 }
 
-/* A copy and a half each way, for one by the kernel: not for what is copied once and by one rank for one. */
+/* Two copies for one by the kernel: not where one rank would have to make the first of all. */
 bool price_stages_are_better_near(const struct select_request *request)
 {
     if (!request->copies || request->crowd <= 1 || goes_with_cells(request)) return false;
-    return request->collective != WEFT_GATHER && request->collective != WEFT_SCATTER;
+    return request->collective != WEFT_SCATTER;
 }
 
 double price(const struct cost_model *model, const struct select_request *request, weft_algorithm algorithm)

@@ -134,11 +134,18 @@ static void operations_run(const struct trial *trial, struct rank *ranks, struct
     assert_int_equal(complete, ranks_of(trial));
 }
 
-/* Rank 0 alone has something to broadcast or scatter. */
+static uint32_t root_of(const struct trial *trial)
+{
+    return trial->collective == WEFT_REDUCE ? 3 % ranks_of(trial) : 0;
+}
+
+/* The root alone has something to broadcast or scatter, and of what it gets it reads its own part where it is. */
 static bool is_to_stage(const struct trial *trial, uint32_t rank)
 {
     const bool from_root = trial->collective == WEFT_BROADCAST || trial->collective == WEFT_SCATTER;
-    return trial->stagers >> rank & 1 && (!from_root || rank == 0);
+    const bool to_root = trial->collective == WEFT_REDUCE || trial->collective == WEFT_GATHER;
+    if (from_root || to_root) return trial->stagers >> rank & 1 && (rank == root_of(trial)) == from_root;
+    return trial->stagers >> rank & 1;
 }
 
 static bool has_staged(const struct trial *trial, uint32_t rank)
@@ -169,7 +176,7 @@ static struct world world_open(const struct trial *trial)
                            .collective = trial->collective,
                            .algorithm = WEFT_ALGORITHM_DIRECT,
                            .rank_count = rank_count,
-                           .root = trial->collective == WEFT_REDUCE ? 3 % rank_count : 0,
+                           .root = root_of(trial),
                            .slot_depth = 4};
     memset(stages, 0, sizeof stages);
     assert_non_null(world.ranks);
@@ -335,6 +342,7 @@ enum { RUNS = 12, BURST = 40 };
 
 struct runner {
     struct rank *rank;
+    weft_collective collective;
     uint32_t number, run;
     float input[COUNT];
 };
@@ -357,12 +365,15 @@ static void runner_begin(struct runner *runner)
 
 static void runner_end(struct runner *runner)
 {
-    for (uint32_t block = 0; block < RANKS; block++)
+    const bool gathers = runner->collective == WEFT_ALL_GATHER;
+    const uint32_t sum = runner->run * RANKS * RANKS + RANKS * (RANKS - 1) / 2;
+    for (uint32_t block = 0; block < (gathers ? RANKS : 1); block++)
         for (uint32_t i = 0; i < COUNT; i++) {
             float element;
             memcpy(&element, runner->rank->recv + (block * COUNT + i) * sizeof element, sizeof element);
-            assert_true(element == (float)(runner->run * RANKS + block));
+            assert_true(element == (float)(gathers ? runner->run * RANKS + block : sum));
         }
+    memset(runner->rank->recv, 0xff, sizeof runner->rank->recv);
     operation_free(runner->rank->operation);
     runner->rank->operation = NULL;
     runner->run++;
@@ -378,20 +389,18 @@ static void runner_advance(struct runner *runner, struct sim_fabric *fabric)
     sim_step(fabric);
 }
 
-/* They write their inputs anew as soon as a run is over for them, and stage them again. */
-static void who_has_staged_goes_on_while_peers_read(void **state)
+/* They write their buffers anew as soon as a run is over for them, and stage again. */
+static void runs_are_right(const struct trial *trial, uint64_t seed)
 {
-    (void)state;
     static struct runner runners[RANKS];
-    const struct trial trial = {.collective = WEFT_ALL_GATHER, .lending = SIM_LENDS_COPIED, .stagers = 0x1f};
-    const uint64_t seed = 20261125;
     struct random random;
-    struct world world = world_open(&trial);
+    struct world world = world_open(trial);
     uint32_t complete = 0;
     uint64_t read_on = 0;
     random_seed(&random, seed);
     print_message("seed %llu\n", (unsigned long long)seed);
-    for (uint32_t i = 0; i < RANKS; i++) runners[i] = (struct runner){.rank = &world.ranks[i], .number = i};
+    for (uint32_t i = 0; i < RANKS; i++)
+        runners[i] = (struct runner){.rank = &world.ranks[i], .collective = trial->collective, .number = i};
     for (uint32_t turn = 0; turn < TURNS && complete < RANKS; turn++) {
         struct runner *runner = &runners[random_below(&random, RANKS)];
         const uint64_t burst = random_below(&random, BURST);
@@ -403,7 +412,22 @@ static void who_has_staged_goes_on_while_peers_read(void **state)
     assert_int_equal(complete, RANKS);
     assert_true(read_on > 0);
     for (uint32_t i = 0; i < RANKS; i++) assert_false(engine_is_awaited(world.ranks[i].engine));
-    world_close(&world, &trial);
+    world_close(&world, trial);
+}
+
+/* But not who has lent its own output, from which others pull. */
+static void who_has_staged_goes_on_while_peers_read(void **state)
+{
+    (void)state;
+    static const uint32_t stagers[] = {0x1f, 0x1e, 0x0b};
+    struct trial trial = {.collective = WEFT_ALL_GATHER, .lending = SIM_LENDS_COPIED, .stagers = 0x1f};
+    runs_are_right(&trial, 20261125);
+    trial.collective = WEFT_ALL_REDUCE;
+    trial.lending = SIM_LENDS_SOME_MAPPED;
+    for (size_t i = 0; i < sizeof stagers / sizeof *stagers; i++) {
+        trial.stagers = stagers[i];
+        runs_are_right(&trial, 20261126 + i);
+    }
 }
 
 /* Of one rank. */

@@ -152,7 +152,7 @@ static void near_ranks_run_other_steps_only_where_those_give_equal_bits(void **s
     assert_int_equal(choose(&cost_model_shm, request).near, WEFT_ALGORITHM_TREE);
 }
 
-static void ranks_that_share_processors_stage_what_is_combined_or_goes_to_several(void **state)
+static void ranks_that_share_processors_stage_what_all_or_each_of_them_have(void **state)
 {
     (void)state;
     struct select_request request = {.collective = WEFT_ALL_REDUCE,
@@ -162,7 +162,7 @@ static void ranks_that_share_processors_stage_what_is_combined_or_goes_to_severa
                                      .copies = true,
                                      .crowd = 2};
     assert_true(choose(&cost_model_shm, request).stages_when_near);
-    request.collective = WEFT_GATHER; /* one copy by the kernel is enough */
+    request.collective = WEFT_SCATTER; /* one rank would have to stage it all */
     assert_false(choose(&cost_model_shm, request).stages_when_near);
     request.collective = WEFT_ALL_REDUCE;
     request.crowd = 1;
@@ -298,7 +298,7 @@ int main(void)
         cmocka_unit_test(near_steps_are_wanted_of_a_direct_plan_alone),
         cmocka_unit_test(ranks_that_share_processors_send_few_messages),
         cmocka_unit_test(near_ranks_run_other_steps_only_where_those_give_equal_bits),
-        cmocka_unit_test(ranks_that_share_processors_stage_what_is_combined_or_goes_to_several),
+        cmocka_unit_test(ranks_that_share_processors_stage_what_all_or_each_of_them_have),
         cmocka_unit_test(near_what_just_fits_a_slice_is_lent),
         cmocka_unit_test(without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps),
         cmocka_unit_test(few_ranks_have_more_slices_in_flight),
