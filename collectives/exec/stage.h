@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Buffers that peers cannot map, by way of memory that they can: the stage, of which each rank has one. A rank copies
- * its input there before it lends it, and its result from there when nobody is at it any more. That is two copies more
- * than the kernel's one, and takes half its time where the stage's lines need not go from core to core: half of what
- * the kernel does is to find pages.
+ * Buffers that peers cannot map, by way of memory that they can: the stage, of which each rank has one, where it alone
+ * writes. A rank copies its input there before it lends it, and what it makes for others it puts there for them to pull
+ * (pull.c). That is two copies for one of the kernel's, and takes half its time where the stage's lines need not go
+ * from core to core: half of what the kernel does is to find pages.
  *
  * Each rank decides for itself, buffer by buffer, and says so in its offer. All that the others have to know is where
  * in the loan an element lies; and that they are to work on as much of each block as fits a stage, then on the next
