@@ -104,11 +104,26 @@ static uint32_t list_finite(const struct float_format *format, uint8_t *numbers)
     return count;
 }
 
+/* The sum of call->sources, and averages over powers of two, which go a way of their own, and over another number. */
+static void check_sum_and_averages(weft_dtype dtype, const struct reduce_call *call)
+{
+    static uint8_t expected[PAIRS];
+    const uint32_t divisors[] = {2, 3, 4, 8, 64, 1u << 20, 1u << 31};
+    struct reduce_call average = *call;
+    reference_combine(dtype, WEFT_SUM, call, expected);
+    check_at_every_level(dtype, WEFT_SUM, call, expected);
+    for (size_t i = 0; i < sizeof divisors / sizeof divisors[0]; i++) {
+        average.divisor = divisors[i];
+        reference_combine(dtype, WEFT_AVG, &average, expected);
+        check_at_every_level(dtype, WEFT_AVG, &average, expected);
+    }
+}
+
 /* Sums of vectors without infinities and NaNs go a way of their own. */
 static void every_pair_of_finite_8_bit_floats_is_added_right(void **state)
 {
     (void)state;
-    static uint8_t first[PAIRS], second[PAIRS], expected[PAIRS];
+    static uint8_t first[PAIRS], second[PAIRS];
     const void *sources[] = {first, second};
     for (int kind = 0; kind < 2; kind++) {
         uint8_t numbers[256];
@@ -119,8 +134,7 @@ static void every_pair_of_finite_8_bit_floats_is_added_right(void **state)
         }
         const struct reduce_call call = {
             .sources = sources, .source_count = 2, .destination_count = 1, .count = (size_t)count * count};
-        reference_combine(narrow_floats[kind], WEFT_SUM, &call, expected);
-        check_at_every_level(narrow_floats[kind], WEFT_SUM, &call, expected);
+        check_sum_and_averages(narrow_floats[kind], &call);
     }
 }
 
@@ -129,7 +143,7 @@ static void finite_8_bit_floats_of_many_sources_are_added_right(void **state)
 {
     (void)state;
     enum { SOURCES = 200 };
-    static uint8_t terms[SOURCES][512], expected[512];
+    static uint8_t terms[SOURCES][512];
     const void *sources[SOURCES];
     const uint32_t source_counts[] = {3, 4, 5, 8, 16, 64, 65, SOURCES};
     struct random random;
@@ -147,8 +161,7 @@ static void finite_8_bit_floats_of_many_sources_are_added_right(void **state)
         for (size_t i = 0; i < sizeof source_counts / sizeof source_counts[0]; i++) {
             const struct reduce_call call = {
                 .sources = sources, .source_count = source_counts[i], .destination_count = 1, .count = 512};
-            reference_combine(narrow_floats[kind], WEFT_SUM, &call, expected);
-            check_at_every_level(narrow_floats[kind], WEFT_SUM, &call, expected);
+            check_sum_and_averages(narrow_floats[kind], &call);
         }
     }
 }
@@ -165,12 +178,16 @@ static void subnormal_8_bit_floats_are_added_where_subnormals_are_flushed(void *
         second[i] = (uint8_t)(i / 16);
     }
     for (int kind = 0; kind < 2; kind++) {
-        const struct reduce_call call = {.sources = sources, .source_count = 2, .destination_count = 1, .count = 256};
-        reference_combine(narrow_floats[kind], WEFT_SUM, &call, expected);
-        unsigned before = _mm_getcsr();
-        _mm_setcsr(before | 0x8040); /* flush to zero, and denormals are zeros */
-        check_at_every_level(narrow_floats[kind], WEFT_SUM, &call, expected);
-        _mm_setcsr(before);
+        const weft_op sums[] = {WEFT_SUM, WEFT_AVG};
+        for (int i = 0; i < 2; i++) {
+            const struct reduce_call call = {
+                .sources = sources, .source_count = 2, .destination_count = 1, .count = 256, .divisor = i ? 2 : 1};
+            reference_combine(narrow_floats[kind], sums[i], &call, expected);
+            unsigned before = _mm_getcsr();
+            _mm_setcsr(before | 0x8040); /* flush to zero, and denormals are zeros */
+            check_at_every_level(narrow_floats[kind], sums[i], &call, expected);
+            _mm_setcsr(before);
+        }
     }
 #else
     skip();
