@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # weft_module(NAME SOURCES... [DEPENDS modules...] [LINK libraries...])   one folder of the library
 # weft_test(NAME SOURCES... [DEPENDS modules...] [LABELS ...] [TIMEOUT s] [WAITS]) one cmocka program, run by ctest
+# weft_install_tool(NAME COMPONENT)   a program that is installed with the library
 #
 # PROCESSORS of a test is in halves: 2 for one that computes, 1 for one that mostly waits (WAITS), for sockets, time or
 # other programs. So `ctest --parallel` takes twice the machine's processors.
@@ -67,6 +68,13 @@ function(weft_links target sought result)
   else()
     set(${result} FALSE PARENT_SCOPE)
   endif()
+endfunction()
+
+# An installed tool finds the library beside it, wherever the two are moved to.
+function(weft_install_tool tool component)
+  file(RELATIVE_PATH library_from_tool /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
+  set_target_properties(${tool} PROPERTIES INSTALL_RPATH "$ORIGIN/${library_from_tool}")
+  install(TARGETS ${tool} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT ${component})
 endfunction()
 
 function(weft_test name)

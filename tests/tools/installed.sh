@@ -3,13 +3,15 @@
 # installed.sh CMAKE BUILD BINDIR MANDIR: tools and manual work from where they are installed, also after a move.
 . "$(dirname "$0")/lib.sh"
 cmake=$1 build=$2 bin=$3 man=$4
+tools="weft-perf weft-topo"
+[ ! -x "$build/trainer/weft-train" ] || tools="$tools weft-train"
 
-for component in library development tools; do
+for component in library development tools trainer; do
   "$cmake" --install "$build" --prefix "$scratch/first" --component $component >"$scratch/log" 2>&1 ||
     fail "installing $component: $(cat "$scratch/log")"
 done
 mv "$scratch/first" "$scratch/moved"
-for tool in weft-perf weft-topo; do
+for tool in $tools; do
   "$scratch/moved/$bin/$tool" --version >/dev/null || fail "$tool does not run"
   [ -f "$scratch/moved/$man/man1/$tool.1" ] || fail "$tool has no page"
 done
