@@ -122,6 +122,7 @@ static weft_status comm_build(struct weft_comm *comm, const weft_comm_config *wi
     if (status != WEFT_OK) goto destroy_memory;
     status = comm_links_check(comm, diagnostic);
     if (status != WEFT_OK) goto destroy_engine;
+    if (!heritage) wait_place(comm);
     if (wishes->progress_thread || config_get()->progress_thread) status = progress_thread_start(comm);
     if (status != WEFT_OK) goto destroy_engine;
     return WEFT_OK;

@@ -239,6 +239,9 @@ void progress_thread_post(struct weft_comm *comm, struct weft_request *request);
  * cores nobody spins: each would keep the others from what it waits for.
  */
 uint32_t wait_core_count(void);
+/* Where ranks share cores: move the calling thread to its core, side by side with its neighbours, without binding it.
+ * Neighbours are what plans by groups put together. */
+void wait_place(const struct weft_comm *comm);
 struct waiter {
     struct weft_comm *comm;
     uint64_t spin_ns, yield_ns; /* busy waiting, then giving the core away, before sleeping */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/relax.h"
 #include "collectives/comm/comm_internal.h"
 
@@ -43,6 +44,28 @@ uint32_t wait_core_count(void)
     pthread_t thread;
     if (pthread_create(&thread, NULL, cores_count, &count) == 0) pthread_join(thread, NULL);
     return count > 0 ? count : 1;
+}
+
+/*
+ * Ranks that yield look busy to the scheduler, so while each core has as many they stay where they began, which is
+ * anywhere. Who computes on a core still makes them go: they may run on all that they could run on before. Measured, 4
+ * ranks on 2 cores, all-reduce of 2 KiB over TCP: 51 us side by side, 60 to 70 with the pairs 0, 3 and 1, 2, and 80 to
+ * 90 with 0, 2 and 1, 3; by shared memory no difference.
+ */
+void wait_place(const struct weft_comm *comm)
+{
+    cpu_set_t allowed, one;
+    if (config_get()->bind == BIND_NOT || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    const uint32_t core_count = (uint32_t)CPU_COUNT(&allowed);
+    if (comm->local_rank_count <= core_count) return;
+    uint32_t before = 0;
+    for (uint32_t rank = 0; rank < comm->identity.rank; rank++) before += control_same_host(comm->control, rank);
+    uint32_t passed = (uint32_t)((uint64_t)before * core_count / comm->local_rank_count);
+    int core = 0;
+    while (!CPU_ISSET(core, &allowed) || passed-- > 0) core++;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0) (void)sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 struct waiter waiter_of_caller(struct weft_comm *comm)
