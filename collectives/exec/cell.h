@@ -19,8 +19,9 @@
 #include "collectives/exec/exec.h"
 
 enum {
-    CELL_BESIDE_BYTES = 56, /* of a message that fits the flag's own line */
-    LANE_CELLS = 2,         /* enough for an exchange: nobody is two cells ahead of anybody */
+    CELL_BESIDE_BYTES = 56,  /* of a message that fits the flag's own line */
+    CELL_TRAIL_BYTES = 4096, /* for distance.h */
+    LANE_CELLS = 2,          /* enough for an exchange: nobody is two cells ahead of anybody */
 };
 
 struct cell {
@@ -28,6 +29,7 @@ struct cell {
     alignas(64) _Atomic uint64_t flag;
     uint8_t beside[CELL_BESIDE_BYTES];
     uint8_t payload[EXCHANGE_BYTES];
+    uint8_t trail[CELL_TRAIL_BYTES];
 };
 
 /* From one rank to another, in a region that the receiver grants and the sender writes. */
@@ -36,6 +38,8 @@ struct lane {
     /* LANE_LEFT; or the number of the last cell of the other lane that the writer of this one is done with, and maybe
      * LANE_THROUGH. lane_say() releases, lane_look() and lane_is_through() acquire. */
     alignas(64) _Atomic uint64_t taken;
+    /* To its writer the caches that it reads the other lane from are far away (distance.h). No order: it is a hint. */
+    _Atomic uint32_t finds_apart;
 };
 
 /* What a rank knows of its lanes to and from a peer. Counts are modulo 2^32. */

@@ -3,10 +3,10 @@
 
 #include "collectives/exec/stage.h"
 
-/* Lines of a cell's payload, one naming the next, so that loads wait for each other; out of order, so that no
- * prefetcher is there first. */
+/* Lines of a cell's trail, one naming the next, so that loads wait for each other; out of order, so that no prefetcher
+ * is there first. */
 static const uint8_t trail[] = {9, 40, 21, 58, 3, 34, 15, 50};
-enum { TRAIL = sizeof trail, LINE_BYTES = 64, LINES = EXCHANGE_BYTES / LINE_BYTES };
+enum { TRAIL = sizeof trail, LINE_BYTES = 64, LINES = CELL_TRAIL_BYTES / LINE_BYTES };
 
 /*
  * Loading the trail, the clock included, takes up to 0.27 us between threads of one core, and 0.8 to 1.1 us between
@@ -19,50 +19,93 @@ enum { TRAIL = sizeof trail, LINE_BYTES = 64, LINES = EXCHANGE_BYTES / LINE_BYTE
 #define LOOK_NEAR 3u  /* what a fast look counts; a slow one, 1 */
 #define LOOKS_SURE 6u /* from here on a peer is near */
 #define LOOKS_KEPT 12u
+/* Apart takes as many slow looks, of which a fast one takes back two: small messages do not disturb one. */
+#define APART_SURE 2u
+#define APART_KEPT 4u
 
-/* One cell in 16 carries a trail, which keeps it below a hundredth of a call's time; of large messages each does. By a
- * hash, so that no pattern of calls is always passed by. */
+/* One cell in 16 carries a trail, which keeps it below a hundredth of a call's time; of large messages each does, of
+ * small ones one in 64. By a hash, so that no pattern of calls is always passed by. */
 #define LOOK_SHIFT 28
+#define SMALL_LOOK_SHIFT 26
 #define LARGE_BYTES (256u << 10)
 #define FIRST_CELLS 4u
+
+static bool is_drawn(uint32_t number, int shift)
+{
+    return number <= FIRST_CELLS || number * UINT32_C(0x9e3779b1) >> shift == 0;
+}
 
 static bool is_due(const struct operation *operation, uint32_t number)
 {
     if (!operation->call.steps_when_near && !operation->call.stages_when_near) return false;
     if (stage_probes(operation)) return operation->probes == STAGE_PROBES - 1;
     if (operation->probes > 0) return false;
-    return number <= FIRST_CELLS || number * UINT32_C(0x9e3779b1) >> LOOK_SHIFT == 0 ||
-           operation->call.count * operation->element_bytes >= LARGE_BYTES;
+    return is_drawn(number, LOOK_SHIFT) || operation->call.count * operation->element_bytes >= LARGE_BYTES;
+}
+
+/* Ranks that share processors have other things to wait for than lines. */
+static bool is_due_small(const struct engine_config *config, uint32_t number)
+{
+    return !config->shares_processors && is_drawn(number, SMALL_LOOK_SHIFT);
+}
+
+static void trail_lay(const struct lanes *lanes)
+{
+    struct cell *cell = cell_next(lanes);
+    for (uint32_t i = 0; i < TRAIL; i++) cell->trail[trail[i] * LINE_BYTES] = trail[(i + 1) % TRAIL];
+}
+
+/* That of the last cell that has come. */
+static bool trail_is_near(const struct peer *peer)
+{
+    uint64_t (*const clock_ns)(void) = peer->engine->config.clock_ns;
+    const volatile uint8_t *laid = cell_last(&peer->lanes)->trail;
+    /* Finding the pages is not of interest, and takes as long among many ranks. No line of the trail is touched. */
+    (void)laid[0], (void)laid[CELL_TRAIL_BYTES - 1];
+    const uint64_t begun_ns = clock_ns();
+    uint32_t line = trail[0];
+    for (uint32_t i = 0; i < TRAIL; i++) line = laid[line * LINE_BYTES] % LINES; /* whatever a peer has stored */
+    return clock_ns() - begun_ns <= NEAR_NS;
+}
+
+static void peer_look(struct peer *peer)
+{
+    const uint32_t near_looks = peer->near_looks, apart_looks = peer->apart_looks;
+    if (trail_is_near(peer)) {
+        peer->near_looks = near_looks + LOOK_NEAR < LOOKS_KEPT ? near_looks + LOOK_NEAR : LOOKS_KEPT;
+        peer->apart_looks = apart_looks > 2 ? apart_looks - 2 : 0;
+    } else {
+        peer->near_looks = near_looks > 0 ? near_looks - 1 : 0;
+        peer->apart_looks = apart_looks < APART_KEPT ? apart_looks + 1 : APART_KEPT;
+    }
+    const bool apart = peer->apart_looks >= APART_SURE;
+    if (apart != (apart_looks >= APART_SURE))
+        atomic_store_explicit(&peer->lanes.to->finds_apart, apart, memory_order_relaxed); /* with distance_is_apart() */
 }
 
 void distance_mark(const struct operation *operation, const struct lanes *lanes)
 {
-    if (!is_due(operation, lanes->sent + 1)) return;
-    struct cell *cell = cell_next(lanes);
-    for (uint32_t i = 0; i < TRAIL; i++) cell->payload[trail[i] * LINE_BYTES] = trail[(i + 1) % TRAIL];
+    if (is_due(operation, lanes->sent + 1)) trail_lay(lanes);
 }
 
 void distance_look(const struct operation *operation, struct peer *peer, const struct loan *loan)
 {
-    const struct engine_config *config = &peer->engine->config;
-    if (!config->clock_ns || !is_due(operation, peer->lanes.come)) return;
-    if (loan->share == 0 && connection_borrow(peer->connection, loan, 1)) {
+    if (!peer->engine->config.clock_ns || !is_due(operation, peer->lanes.come)) return;
+    if (loan->share == 0 && connection_borrow(peer->connection, loan, 1))
         peer->near_looks = 0; /* a thread of this process: there is nothing to copy */
-        return;
-    }
-    const volatile uint8_t *payload = cell_last(&peer->lanes)->payload;
-    /* Finding the pages is not of interest, and takes as long among many ranks. No line of the trail is touched. */
-    (void)payload[0], (void)payload[EXCHANGE_BYTES - 1];
-    const uint64_t begun_ns = config->clock_ns();
-    uint32_t line = trail[0];
-    for (uint32_t i = 0; i < TRAIL; i++) line = payload[line * LINE_BYTES] % LINES; /* whatever a peer has stored */
-    const bool near = config->clock_ns() - begun_ns <= NEAR_NS;
-    if (near) {
-        const uint32_t looks = peer->near_looks + LOOK_NEAR;
-        peer->near_looks = looks < LOOKS_KEPT ? looks : LOOKS_KEPT;
-    } else if (peer->near_looks > 0) {
-        peer->near_looks--;
-    }
+    else
+        peer_look(peer);
+}
+
+void distance_mark_small(const struct peer *peer)
+{
+    if (is_due_small(&peer->engine->config, peer->lanes.sent + 1)) trail_lay(&peer->lanes);
+}
+
+void distance_look_small(struct peer *peer)
+{
+    const struct engine_config *config = &peer->engine->config;
+    if (config->clock_ns && is_due_small(config, peer->lanes.come)) peer_look(peer);
 }
 
 bool distance_is_near(const struct engine *engine)

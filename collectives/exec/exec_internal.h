@@ -72,9 +72,9 @@ struct peer {
     uint32_t leaving_count; /* unmapped: puts accepted whose source the transport has not let go of */
     rank_set bit;           /* for exchange.h: the rank's, and the cells to and from it */
     struct lanes lanes;
-    uint32_t near_looks;  /* for distance.h */
-    uint32_t staged_cell; /* of that operation, for those in exchange.reading */
-    struct peer *next;    /* in the engine's list of peers */
+    uint32_t near_looks, apart_looks; /* for distance.h */
+    uint32_t staged_cell;             /* of that operation, for those in exchange.reading */
+    struct peer *next;                /* in the engine's list of peers */
 };
 
 struct engine {

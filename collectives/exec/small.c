@@ -9,6 +9,7 @@
 
 #include "base/fence.h"
 #include "base/relax.h"
+#include "collectives/exec/distance.h"
 #include "collectives/exec/exec_internal.h"
 
 /* From so many bytes on a message that the receiver can load from where it is stays there. Measured: below, waiting
@@ -39,6 +40,25 @@ static __attribute__((noinline)) bool refer(const struct small *small, const str
     return true;
 }
 
+/* Contents of many lines: near or far, it makes a difference how they are stored. */
+static __attribute__((noinline)) void lines_store(const struct small *small, const struct peer *peer, struct cell *cell,
+                                                  const void *contents)
+{
+    distance_mark_small(peer);
+    if (!distance_is_apart(peer)) {
+        memcpy(cell->payload, contents, small->bytes);
+        return;
+    }
+    void *payload = cell->payload;
+    const struct reduce_call copy = {.sources = &contents,
+                                     .destinations = &payload,
+                                     .source_count = 1,
+                                     .destination_count = 1,
+                                     .count = small->call->count,
+                                     .streaming = true};
+    small->combine(&copy);
+}
+
 void small_send(const struct small *small)
 {
     const struct exchange_edge *const to = small->binding->exchange.to;
@@ -56,6 +76,8 @@ void small_send(const struct small *small)
         } else if (bytes >= REFERENCE_BYTES && refer(small, peer, input + place * bytes, cell)) {
             flags = CELL_BY_REFERENCE;
             small->binding->engine->exchange.borrowing |= peer->bit;
+        } else if (bytes >= DISTANCE_BYTES) {
+            lines_store(small, peer, cell, input + place * bytes);
         } else {
             cell_store(cell, input + place * bytes, bytes);
         }
@@ -82,10 +104,11 @@ static __attribute__((noinline)) const void *referred(const struct peer *peer, s
 static inline const void *contents_of(const struct small *small, const struct exchange_edge *edge, rank_set referring,
                                       weft_status *status)
 {
-    const struct peer *peer = edge->peer;
+    struct peer *peer = edge->peer;
     if (!peer) return (const uint8_t *)small->call->send + small->binding->exchange.own_place * small->bytes;
-    if (!(referring & peer->bit)) return cell_contents(cell_last(&peer->lanes), small->bytes);
-    return referred(peer, small->bytes, status);
+    if (referring & peer->bit) return referred(peer, small->bytes, status);
+    if (small->bytes >= DISTANCE_BYTES) distance_look_small(peer);
+    return cell_contents(cell_last(&peer->lanes), small->bytes);
 }
 
 /* The result of what came, in the order of ranks. */

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "collectives/exec/distance.h"
 #include "tests/collectives/exec_scene.h"
 #include "transport/sim/sim.h"
 
@@ -250,6 +251,37 @@ static void near_ranks_load_what_they_have_mapped(void **state)
     scene_destroy(scene);
 }
 
+/* Does the rank ask its peer to store past the caches, after some small messages? */
+static bool asks(struct scene *scene, uint32_t rank)
+{
+    enum { CALLS = 300, LINES = 3 << 10 };
+    for (int i = 0; i < CALLS; i++) run_all(scene, LINES / sizeof(int64_t));
+    return distance_is_apart(scene->ranks[!rank].engine->peers[rank]);
+}
+
+static void who_reads_apart_asks_for_stores_past_the_caches(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_create(SIM_LENDS_COPIED);
+    assert_false(asks(scene, 0) || asks(scene, 1));
+    is_apart[1] = true;
+    assert_true(asks(scene, 1));
+    assert_false(asks(scene, 0));
+    is_apart[1] = false;
+    assert_false(asks(scene, 1));
+    scene_destroy(scene);
+}
+
+static void ranks_that_share_processors_do_not_ask(void **state)
+{
+    (void)state;
+    is_apart[0] = is_apart[1] = share_processors = true;
+    struct scene *scene = scene_create(SIM_LENDS_COPIED);
+    assert_false(asks(scene, 0) || asks(scene, 1));
+    scene_destroy(scene);
+    is_apart[0] = is_apart[1] = share_processors = false;
+}
+
 static void results_go_past_caches_that_hold_less_than_the_buffers(void **state)
 {
     (void)state;
@@ -273,7 +305,7 @@ static void nonsense_on_a_trail_is_followed_within_the_cell(void **state)
     for (int i = 0; i < 4; i++) {
         for (uint32_t rank = 0; rank < RANKS; rank++) scene_post(scene, rank, LENT);
         (void)scene_advance(scene, 1);
-        memset(cell_of_rank_0(scene)->payload, 0xff, EXCHANGE_BYTES);
+        memset(cell_of_rank_0(scene)->trail, 0xff, CELL_TRAIL_BYTES);
         for (int k = 0; k < TURNS && (scene_advance(scene, 0) != WEFT_OK) + (scene_advance(scene, 1) != WEFT_OK) > 0;
              k++)
             turn(scene, (uint32_t)k % RANKS);
@@ -418,6 +450,8 @@ int main(void)
         cmocka_unit_test(a_loan_of_nothing_is_a_protocol_error),
         cmocka_unit_test(near_ranks_run_steps_where_the_kernel_would_copy),
         cmocka_unit_test(near_ranks_load_what_they_have_mapped),
+        cmocka_unit_test(who_reads_apart_asks_for_stores_past_the_caches),
+        cmocka_unit_test(ranks_that_share_processors_do_not_ask),
         cmocka_unit_test(results_go_past_caches_that_hold_less_than_the_buffers),
         cmocka_unit_test(nonsense_on_a_trail_is_followed_within_the_cell),
         cmocka_unit_test(numbers_of_cells_may_wrap),
