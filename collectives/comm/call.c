@@ -260,7 +260,7 @@ static struct weft_request *request_make(struct weft_comm *comm, const struct co
     request->payload_bytes = call_payload_bytes(comm, call);
     call_extent(comm, call, &request->send_bytes, &request->recv_bytes);
     request->posted_ns = clock_now_ns();
-    request->deadline_ns = request->posted_ns + deadline_ns;
+    request->deadline_ns = clock_after_ns(request->posted_ns, deadline_ns);
     return request;
 }
 

@@ -39,7 +39,7 @@ weft_status weft_group_end(weft_comm *comm, weft_request **request)
     comm->group_first = comm->group_last = NULL;
     uint64_t now_ns = clock_now_ns();
     for (struct weft_request *member = group->members; member; member = member->group_next) {
-        member->deadline_ns += now_ns - member->posted_ns;
+        member->deadline_ns = clock_after_ns(member->deadline_ns, now_ns - member->posted_ns);
         member->posted_ns = now_ns;
         request_begin(member);
     }

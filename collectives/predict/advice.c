@@ -53,8 +53,8 @@ weft_status advice_open(struct advice *advice, const weft_topology *topology, co
         return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "no such collective or algorithm");
     if (!advice->request.bytes) advice->request.bytes = BYTES_DEFAULT;
     if (!advice->request.budget_ns) advice->request.budget_ns = BUDGET_DEFAULT_NS;
-    advice->asked_ns = clock_now_ns();
-    advice->deadline_ns = advice->asked_ns + advice->request.budget_ns;
+    advice->begun_ns = advice->asked_ns = clock_now_ns();
+    advice->deadline_ns = clock_after_ns(advice->asked_ns, advice->request.budget_ns);
     advice->endpoints = calloc((size_t)topology->node_count + 1, sizeof *advice->endpoints);
     if (!advice->endpoints) return diagnose(diagnostic, WEFT_OUT_OF_MEMORY, "no memory for ranks");
     advice->rank_count = ranks_find(topology, NODE_GPU, advice->endpoints);
@@ -91,8 +91,8 @@ static bool advice_ask(struct advice *advice, double share_done)
 static bool search_is_over(void *context)
 {
     struct advice *advice = context;
-    uint64_t now_ns = clock_now_ns(), begun_ns = advice->deadline_ns - advice->request.budget_ns;
-    double share = (double)(now_ns - begun_ns) / (double)advice->request.budget_ns;
+    uint64_t now_ns = clock_now_ns();
+    double share = (double)(now_ns - advice->begun_ns) / (double)advice->request.budget_ns;
     return !advice_ask(advice, share < 1 ? share : 1) || now_ns >= advice->deadline_ns;
 }
 

@@ -36,7 +36,8 @@ struct advice {
     uint32_t candidate_count;
     uint64_t work_budget;           /* of predict_request, for each candidate */
     uint32_t chosen;                /* the one with the least predicted time; CANDIDATES_MAX: none was predicted */
-    uint64_t deadline_ns, asked_ns; /* of the search; when progress was last asked */
+    uint64_t begun_ns, deadline_ns; /* of the search */
+    uint64_t asked_ns;              /* when progress was last asked */
     bool ended;                     /* progress said so */
     const char *activity;
 };

@@ -259,9 +259,7 @@ static void report_late(struct control *control, uint64_t deadline_ns)
 
 weft_status control_join(const struct control_config *config, struct control **joined, struct diagnostic *diagnostic)
 {
-    uint64_t begun_ns = clock_now_ns();
-    uint64_t until_ns = begun_ns + config->deadline_ns;
-    if (until_ns < begun_ns || until_ns > INT64_MAX) until_ns = INT64_MAX;
+    uint64_t until_ns = clock_after_ns(clock_now_ns(), config->deadline_ns);
     if (config->keepalive_ns == 0 || config->keepalive_ns > INT64_MAX)
         return diagnose(diagnostic, WEFT_INVALID_ARGUMENT,
                         "a keepalive of %llu ns is no time to wait for a sign of life",

@@ -49,8 +49,7 @@ weft_status control_gather(struct control *control, const void *bytes, size_t si
                            uint64_t deadline_ns, struct diagnostic *diagnostic)
 {
     const uint32_t rank = control->identity.rank, number = control->gather++;
-    uint64_t until_ns = clock_now_ns() + deadline_ns;
-    if (until_ns < deadline_ns || until_ns > INT64_MAX) until_ns = INT64_MAX;
+    uint64_t until_ns = clock_after_ns(clock_now_ns(), deadline_ns);
     engine_lock();
     sharing_forget(&control->protocol, number);
     if (!is_source || is_source(context, rank)) {

@@ -205,6 +205,33 @@ static void revoke_it(weft_comm *comm, uint32_t rank, void *argument, void *resu
     record_failure(comm, rank, out, status);
 }
 
+/* Of all that a call may say, the longest: as one who never wants to hear of it does. */
+static void come_at_leisure(weft_comm *comm, uint32_t rank, void *argument, void *results)
+{
+    (void)argument;
+    struct death_results *out = results;
+    const weft_call call = {.size = sizeof call, .deadline_ns = UINT64_MAX};
+    if (rank == 0) usleep(30000);
+    out->status[rank] = weft_barrier(comm, &call, NULL);
+    if (rank == 0) usleep(30000);
+    if (out->status[rank] == WEFT_OK) out->status[rank] = weft_group_start(comm);
+    if (out->status[rank] == WEFT_OK) out->status[rank] = weft_barrier(comm, &call, NULL);
+    if (out->status[rank] == WEFT_OK) out->status[rank] = weft_group_end(comm, NULL);
+}
+
+static void the_longest_deadline_does_not_pass(void **state)
+{
+    (void)state;
+    struct death_results *out = ranks_shared(sizeof *out);
+    for (int threads = 0; threads < 2; threads++) {
+        const struct ranks_config config = {
+            .rank_count = 2, .deadline_ns = UINT64_MAX, .progress_thread = threads, .function = come_at_leisure};
+        ranks_as_threads(&config, out);
+        for (uint32_t rank = 0; rank < 2; rank++) assert_int_equal(out->status[rank], WEFT_OK);
+    }
+    ranks_unshare(out, sizeof *out);
+}
+
 static void revoking_ends_all_operations_of_all_ranks(void **state)
 {
     (void)state;
@@ -272,6 +299,7 @@ int main(void)
         cmocka_unit_test(a_rank_killed_outside_of_weft_is_named),
         cmocka_unit_test(a_rank_that_left_is_named_by_those_who_need_it),
         cmocka_unit_test(a_missed_deadline_is_an_error_on_all_ranks),
+        cmocka_unit_test(the_longest_deadline_does_not_pass),
         cmocka_unit_test(revoking_ends_all_operations_of_all_ranks),
         cmocka_unit_test(nothing_is_left_behind),
     };
