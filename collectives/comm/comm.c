@@ -186,7 +186,7 @@ weft_status weft_comm_create_from_env(weft_comm **comm)
     return weft_comm_create(&config, comm);
 }
 
-/* Requests that nobody waited for: their operations end here, with their buffers no longer touched. */
+/* What is under way ends here, with its buffers no longer touched. */
 static void requests_abandon(struct weft_comm *comm)
 {
     while (comm->active_first) {
@@ -196,12 +196,6 @@ static void requests_abandon(struct weft_comm *comm)
             if (!engine_poll(comm->engine, clock_now_ns())) sched_yield();
         if (request->operation) operation_free(request->operation);
         comm_memory_release(comm, request);
-        free(request);
-    }
-    while (comm->idle_requests) {
-        struct weft_request *request = comm->idle_requests;
-        comm->idle_requests = request->next;
-        free(request);
     }
 }
 
@@ -221,7 +215,6 @@ void weft_comm_destroy(weft_comm *comm)
     if (!comm) return;
     progress_thread_stop(comm);
     requests_abandon(comm);
-    group_abandon(comm);
     peers_await(comm);
     comm_plans_free(comm);
     /* Goodbye first: a peer that sees its connection end must already be able to know why. */
@@ -230,6 +223,7 @@ void weft_comm_destroy(weft_comm *comm)
     comm_memory_destroy(comm);
     endpoint_destroy(comm->endpoint);
     comm_topology_close(comm);
+    requests_free(comm);
     pthread_mutex_destroy(&comm->plans_lock);
     free(comm->pair_sequences);
     free(comm->tuning);

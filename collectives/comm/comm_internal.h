@@ -70,7 +70,8 @@ struct weft_request {
     bool receives, taken;    /* send_recv: the receiver's call; a message to oneself that its receiver has */
     bool group;              /* stands for `members`, linked by group_next */
     struct weft_request *members, *group_next;
-    struct weft_request *next;
+    struct weft_request *next;      /* of those that are idle, or active */
+    struct weft_request *made_next; /* of all that the communicator has made */
 };
 
 /* What every collective has in common, filled in by each. */
@@ -135,6 +136,7 @@ struct weft_comm {
     bool grouping; /* calls are kept until weft_group_end() */
     struct weft_request *group_first, *group_last;
     struct weft_request *idle_requests;
+    struct weft_request *made_requests; /* all: they go with the communicator, also those that nobody waited for */
     /* The engine's: the poster's, or the progress thread's. */
     struct weft_request *active_first, *active_last;
     uint64_t moved_ns;    /* when something last moved */
@@ -193,7 +195,6 @@ weft_status self_advance(struct weft_comm *comm, struct weft_request *request, b
 
 /* group.c */
 void group_add(struct weft_comm *comm, struct weft_request *request);
-void group_abandon(struct weft_comm *comm);
 
 /* plans.c */
 weft_status comm_plan(struct weft_comm *comm, weft_collective collective, const struct plan_key *key,
@@ -208,6 +209,7 @@ void request_begin(struct weft_request *request);
 bool request_reserve(struct weft_comm *comm);
 struct weft_request *request_take(struct weft_comm *comm);
 void request_give_back(struct weft_request *request);
+void requests_free(struct weft_comm *comm);
 
 /* progress.c: the engine's thread only. */
 void progress_begin(struct weft_comm *comm, struct weft_request *request);

@@ -3,8 +3,6 @@
  * Groups: calls that are begun together, so that none of them waits for one that has not been made yet, and that one
  * request stands for.
  */
-#include <stdlib.h>
-
 #include "base/clock.h"
 #include "collectives/comm/comm_internal.h"
 
@@ -46,14 +44,4 @@ weft_status weft_group_end(weft_comm *comm, weft_request **request)
     if (!request) return weft_wait(&group);
     *request = group;
     return WEFT_OK;
-}
-
-/* Calls of a group that nobody ended. */
-void group_abandon(struct weft_comm *comm)
-{
-    while (comm->group_first) {
-        struct weft_request *request = comm->group_first;
-        comm->group_first = request->group_next;
-        free(request);
-    }
 }

@@ -10,7 +10,8 @@ bool request_reserve(struct weft_comm *comm)
     struct weft_request *request = malloc(sizeof *request);
     if (!request) return false;
     request->next = NULL;
-    comm->idle_requests = request;
+    request->made_next = comm->made_requests;
+    comm->idle_requests = comm->made_requests = request;
     return true;
 }
 
@@ -19,7 +20,7 @@ struct weft_request *request_take(struct weft_comm *comm)
     struct weft_request *request = comm->idle_requests;
     comm->calm = false;
     comm->idle_requests = request->next;
-    *request = (struct weft_request){.comm = comm};
+    *request = (struct weft_request){.comm = comm, .made_next = request->made_next};
     return request;
 }
 
@@ -27,6 +28,15 @@ void request_give_back(struct weft_request *request)
 {
     request->next = request->comm->idle_requests;
     request->comm->idle_requests = request;
+}
+
+void requests_free(struct weft_comm *comm)
+{
+    while (comm->made_requests) {
+        struct weft_request *request = comm->made_requests;
+        comm->made_requests = request->made_next;
+        free(request);
+    }
 }
 
 weft_status request_status(const struct weft_request *request)

@@ -279,6 +279,47 @@ static void a_few_rounds(weft_comm *comm, uint32_t rank, void *argument, void *r
     weft_wait(&never_waited_for);
 }
 
+/* Requests that are complete, under way, failed, in a group, and in one that is open still: nobody waits for them. */
+static void leave_requests(weft_comm *comm, uint32_t rank, void *argument, void *results)
+{
+    (void)argument;
+    struct death_results *out = results;
+    enum { COUNT = 5000 };
+    static float values[2][4][COUNT], messages[2][COUNT];
+    float *theirs = messages[rank];
+    weft_request *complete, *waited_for, *fails = NULL, *group;
+    weft_all_reduce(comm, values[rank][0], values[rank][0], COUNT, WEFT_FLOAT32, WEFT_SUM, NULL, &complete);
+    weft_all_reduce(comm, values[rank][1], values[rank][1], COUNT, WEFT_FLOAT32, WEFT_SUM, NULL, &waited_for);
+    out->status[rank] = weft_wait(&waited_for);
+    if (rank == 1) {
+        weft_send(comm, theirs, 1, WEFT_FLOAT32, 0, NULL, NULL);
+        weft_recv(comm, theirs, 1, WEFT_FLOAT32, 0, NULL, NULL); /* until rank 0 revokes */
+    } else {
+        weft_recv(comm, theirs, 1, WEFT_FLOAT32, 1, NULL, NULL);
+        weft_recv(comm, theirs, COUNT, WEFT_FLOAT32, 1, NULL, &fails);
+        weft_group_start(comm);
+        weft_all_reduce(comm, values[0][2], values[0][2], COUNT, WEFT_FLOAT32, WEFT_SUM, NULL, NULL);
+        weft_group_end(comm, &group);
+        weft_comm_revoke(comm);
+        if (out->status[0] == WEFT_OK && weft_wait(&fails) != WEFT_REVOKED) out->status[0] = WEFT_INVALID_STATE;
+    }
+    weft_group_start(comm);
+    weft_all_reduce(comm, values[rank][3], values[rank][3], COUNT, WEFT_FLOAT32, WEFT_SUM, NULL, NULL);
+}
+
+/* The address sanitizer looks for what is left of them. */
+static void requests_go_with_the_communicator(void **state)
+{
+    (void)state;
+    struct death_results *out = ranks_shared(sizeof *out);
+    for (int threads = 0; threads < 2; threads++) {
+        const struct ranks_config config = {.rank_count = 2, .progress_thread = threads, .function = leave_requests};
+        ranks_as_threads(&config, out);
+        for (uint32_t rank = 0; rank < 2; rank++) assert_int_equal(out->status[rank], WEFT_OK);
+    }
+    ranks_unshare(out, sizeof *out);
+}
+
 static void nothing_is_left_behind(void **state)
 {
     (void)state;
@@ -301,6 +342,7 @@ int main(void)
         cmocka_unit_test(a_missed_deadline_is_an_error_on_all_ranks),
         cmocka_unit_test(the_longest_deadline_does_not_pass),
         cmocka_unit_test(revoking_ends_all_operations_of_all_ranks),
+        cmocka_unit_test(requests_go_with_the_communicator),
         cmocka_unit_test(nothing_is_left_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
