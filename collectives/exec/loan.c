@@ -27,14 +27,6 @@ bool loan_serves(const struct operation *operation)
     return !operation->call.blocks && engine->config.endpoint->ops->capabilities & TRANSPORT_LENDS;
 }
 
-/* Blocks in a buffer of a rank that has some. */
-static uint64_t places_of(const struct weft_plan *plan, enum shape_holder holder)
-{
-    enum shape_blocks blocks = shape_of(plan->collective)->blocks;
-    if (blocks == BLOCKS_ONE || (blocks == BLOCKS_PER_RANK && holder == HOLDER_OWNER)) return 1;
-    return plan->rank_count;
-}
-
 /* Do others write a rank's output? Else each makes its own of what they have lent it. */
 static bool others_write(const struct shape *shape)
 {

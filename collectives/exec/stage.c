@@ -30,7 +30,7 @@ static size_t input_bytes(const struct engine *engine)
 static uint64_t fitting(const struct operation *operation)
 {
     const uint64_t line = 64 / operation->element_bytes;
-    const uint64_t places = plan_block_count(operation->binding->plan) > 1 ? operation->binding->plan->rank_count : 1;
+    const uint64_t places = places_of(operation->binding->plan, shape_here(operation)->input);
     return input_bytes(operation->binding->engine) / operation->element_bytes / places / line * line;
 }
 

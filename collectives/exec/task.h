@@ -42,4 +42,12 @@ static inline bool holder_is(const struct weft_plan *plan, enum shape_holder hol
 {
     return holder == HOLDER_ALL || holder == HOLDER_OWNER || (holder == HOLDER_ROOT && rank == plan->root);
 }
+
+/* Blocks in a buffer of a rank that has some. */
+static inline uint64_t places_of(const struct weft_plan *plan, enum shape_holder holder)
+{
+    enum shape_blocks blocks = shape_of(plan->collective)->blocks;
+    if (blocks == BLOCKS_ONE || (blocks == BLOCKS_PER_RANK && holder == HOLDER_OWNER)) return 1;
+    return plan->rank_count;
+}
 #endif
