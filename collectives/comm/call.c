@@ -132,6 +132,7 @@ static struct operation_call call_of(const struct weft_comm *comm, const struct 
         .divisor = call->op == WEFT_AVG ? comm->identity.rank_count : 1,
         .slice_bytes = choice->slice_bytes,
         .stages_when_near = choice->stages_when_near,
+        .stages_when_apart = choice->stages_when_apart,
         /* Steps multiply what they send, and loans what they add: that may be rounded differently. */
         .steps_when_near = choice->steps_when_near && call->op != WEFT_PREMUL_SUM,
         /*

@@ -28,7 +28,8 @@ enum { STAGE_PROBES_FROM_RANKS = 5, STAGE_PROBES = 2 };
 bool stage_probes_alone(const struct operation *operation);
 /* Is this before, or the first, of several portions, whose offers come too early for a look? But see STAGE_PROBES. */
 bool stage_probes(const struct operation *operation);
-/* May this rank stage its buffers, and had it better? */
+/* May this rank stage its buffers, and had it better? Between cores it is worth as much where the kernel would have to
+ * copy often (select/price.c); then what is staged goes past the caches. */
 bool stage_serves(const struct operation *operation);
 /*
  * Copy this portion of the input, of so many blocks, to the stage, but for what peers do not read: this rank's own

@@ -35,6 +35,7 @@ struct trial {
     weft_op op;
     enum sim_lending lending;
     uint32_t stagers; /* bit r: rank r finds the others near, and may stage */
+    bool anywhere;    /* it may whether they are near or not, and all do */
     bool in_place;
     weft_algorithm near;  /* whose steps are run if ranks are near; WEFT_ALGORITHM_AUTO: nobody's */
     uint32_t stage_bytes; /* 0: STAGE_BYTES */
@@ -112,7 +113,8 @@ static void operations_start(const struct trial *trial, struct rank *ranks)
                                             .check = 7,
                                             .overwrites = trial->in_place,
                                             .steps_when_near = trial->near != WEFT_ALGORITHM_AUTO,
-                                            .stages_when_near = trial->stagers != 0};
+                                            .stages_when_near = trial->stagers != 0,
+                                            .stages_when_apart = trial->anywhere};
         if (ranks[i].operation) operation_free(ranks[i].operation);
         assert_int_equal(operation_start(ranks[i].engine, ranks[i].binding, &call, &ranks[i].operation), WEFT_OK);
     }
@@ -144,8 +146,8 @@ static bool is_to_stage(const struct trial *trial, uint32_t rank)
 {
     const bool from_root = trial->collective == WEFT_BROADCAST || trial->collective == WEFT_SCATTER;
     const bool to_root = trial->collective == WEFT_REDUCE || trial->collective == WEFT_GATHER;
-    if (from_root || to_root) return trial->stagers >> rank & 1 && (rank == root_of(trial)) == from_root;
-    return trial->stagers >> rank & 1;
+    const bool has_some = (!from_root && !to_root) || (rank == root_of(trial)) == from_root;
+    return has_some && (trial->anywhere || trial->stagers >> rank & 1);
 }
 
 static bool has_staged(const struct trial *trial, uint32_t rank)
@@ -277,8 +279,9 @@ static void staged_buffers_give_equal_bits(void **state)
                               .lending = SIM_LENDS_COPIED,
                               .in_place = cases[c].in_place};
         uint8_t *copied = results_of(&trial);
-        for (size_t s = 0; s < sizeof stagers / sizeof *stagers; s++) {
-            trial.stagers = stagers[s];
+        for (size_t s = 0; s <= sizeof stagers / sizeof *stagers; s++) {
+            trial.anywhere = s == sizeof stagers / sizeof *stagers;
+            trial.stagers = trial.anywhere ? 0x05 : stagers[s];
             for (int mapped = 0; mapped < 2; mapped++) {
                 trial.lending = mapped ? SIM_LENDS_SOME_MAPPED : SIM_LENDS_COPIED;
                 uint8_t *staged = results_of(&trial);

@@ -172,6 +172,32 @@ static void ranks_that_share_processors_stage_what_all_or_each_of_them_have(void
     assert_false(choose(&cost_model_shm, request).stages_when_near);
 }
 
+static void between_cores_they_stage_what_the_kernel_would_copy_too_often(void **state)
+{
+    (void)state;
+    struct select_request request = {.collective = WEFT_ALL_REDUCE,
+                                     .forced = WEFT_ALGORITHM_DIRECT,
+                                     .rank_count = 4,
+                                     .bytes = 1 << 20,
+                                     .exchange_bytes = EXCHANGE,
+                                     .copies = true,
+                                     .crowd = 2};
+    assert_false(choose(&cost_model_shm, request).stages_when_apart);
+    request.bytes = 8 << 20;
+    assert_true(choose(&cost_model_shm, request).stages_when_apart);
+    request.rank_count = 8;
+    request.crowd = 4;
+    request.bytes = 64 << 10;
+    assert_true(choose(&cost_model_shm, request).stages_when_apart);
+    request.collective = WEFT_REDUCE_SCATTER; /* this is one block of eight */
+    assert_true(choose(&cost_model_shm, request).stages_when_apart);
+    request.collective = WEFT_GATHER; /* is one copy either way */
+    assert_false(choose(&cost_model_shm, request).stages_when_apart);
+    request.collective = WEFT_ALL_REDUCE;
+    request.crowd = 1;
+    assert_false(choose(&cost_model_shm, request).stages_when_apart);
+}
+
 static void without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps(void **state)
 {
     (void)state;
@@ -299,6 +325,7 @@ int main(void)
         cmocka_unit_test(ranks_that_share_processors_send_few_messages),
         cmocka_unit_test(near_ranks_run_other_steps_only_where_those_give_equal_bits),
         cmocka_unit_test(ranks_that_share_processors_stage_what_all_or_each_of_them_have),
+        cmocka_unit_test(between_cores_they_stage_what_the_kernel_would_copy_too_often),
         cmocka_unit_test(near_what_just_fits_a_slice_is_lent),
         cmocka_unit_test(without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps),
         cmocka_unit_test(few_ranks_have_more_slices_in_flight),
