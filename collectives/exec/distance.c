@@ -38,8 +38,7 @@ static bool is_drawn(uint32_t number, int shift)
 static bool is_due(const struct operation *operation, uint32_t number)
 {
     if (!operation->call.steps_when_near && !operation->call.stages_when_near) return false;
-    if (stage_probes(operation)) return operation->probes == STAGE_PROBES - 1;
-    if (operation->probes > 0) return false;
+    if (stage_probes(operation)) return false;
     return is_drawn(number, LOOK_SHIFT) || operation->call.count * operation->element_bytes >= LARGE_BYTES;
 }
 

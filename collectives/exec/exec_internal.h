@@ -198,7 +198,6 @@ struct operation {
     weft_status status;
     enum operation_phase phase;
     struct portion portion;
-    uint32_t probes;      /* portions without anything, so far (stage.h) */
     bool is_small;        /* its contents go with the cells */
     uint32_t ticket;      /* for its turn among those that do */
     uint32_t offered;     /* by this rank: enum offer_flags */

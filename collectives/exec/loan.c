@@ -138,9 +138,7 @@ void loan_divide(struct operation *operation, uint64_t flags)
     const struct shape *shape = shape_here(operation);
     const bool staged = flags & OFFER_STAGED, copied = flags & OFFER_COPIED;
     const bool probes = copied && stage_probes(operation);
-    if (probes && !staged && stage_probes_alone(operation))
-        operation->portion.count = 0;
-    else if (staged || probes)
+    if (staged || probes)
         operation->portion.count = stage_portion(operation);
     else
         operation->portion.count = operation->call.count - operation->portion.begin;
@@ -456,6 +454,5 @@ bool loan_end(struct operation *operation)
 {
     struct portion *portion = &operation->portion;
     portion->begin += portion->count;
-    if (portion->count == 0) operation->probes++;
     return portion->begin < operation->call.count;
 }

@@ -148,7 +148,6 @@ static void operation_init(struct operation *operation, struct binding *binding,
     operation->status = WEFT_IN_PROGRESS;
     operation->stall = nowhere;
     operation->portion = (struct portion){0, call->count};
-    operation->probes = 0;
     operation->pulls = false;
     operation->phase = binding->is_exchange ? PHASE_QUEUED : PHASE_STEPS;
     if (binding->is_exchange) operation->ticket = binding->engine->exchange.tickets++;

@@ -9,9 +9,6 @@
  * whether steps are to be run. */
 #define STEPS_AT_ONCE_PORTIONS 4u
 
-/* Of those that have found each other near before, every so many probe again. */
-#define PROBED_CALLS 8u
-
 /*
  * On the stage: an input, the next one, and a share of the result, which is as large as an input divided by the ranks.
  * So the unit is that share.
@@ -52,15 +49,9 @@ bool stage_has_portions(const struct operation *operation)
     return call->stages_when_near && most > 0 && at_once < call->count;
 }
 
-bool stage_probes_alone(const struct operation *operation)
-{
-    return !operation->call.stages_when_apart &&
-           operation->binding->engine->config.rank_count >= STAGE_PROBES_FROM_RANKS && stage_has_portions(operation);
-}
-
 bool stage_probes(const struct operation *operation)
 {
-    return operation->portion.begin == 0 && operation->probes < STAGE_PROBES && stage_has_portions(operation);
+    return operation->portion.begin == 0 && stage_has_portions(operation);
 }
 
 bool stage_serves(const struct operation *operation)
@@ -68,7 +59,6 @@ bool stage_serves(const struct operation *operation)
     const struct engine *engine = operation->binding->engine;
     if (!operation->call.stages_when_near || !engine->config.stage || fitting(operation) == 0) return false;
     if (!distance_is_near(engine)) return operation->call.stages_when_apart;
-    if (stage_probes_alone(operation) && stage_probes(operation)) return operation->ticket % PROBED_CALLS != 0;
     return !operation->call.steps_when_near || stage_probes(operation);
 }
 

@@ -19,14 +19,7 @@
 uint64_t stage_portion(const struct operation *operation);
 /* Is the message more than one portion, where it is not better to run steps at once? */
 bool stage_has_portions(const struct operation *operation);
-/*
- * From so many ranks on they meet twice before the first portion, with nothing to work on, if nobody stages yet, and
- * the second time look how near they are: caches then hold what they have told each other, and not what any of them has
- * worked on since. Fewer ranks find that in the second portion's offers, too, and would lose more by meeting.
- */
-enum { STAGE_PROBES_FROM_RANKS = 5, STAGE_PROBES = 2 };
-bool stage_probes_alone(const struct operation *operation);
-/* Is this before, or the first, of several portions, whose offers come too early for a look? But see STAGE_PROBES. */
+/* Is this the first of several portions, whose offers come too early for a look? */
 bool stage_probes(const struct operation *operation);
 /* May this rank stage its buffers, and had it better? Between cores it is worth as much where the kernel would have to
  * copy often (select/price.c); then what is staged goes past the caches. */

@@ -307,24 +307,27 @@ bool price_stages_are_better_near(const struct select_request *request)
 
 /*
  * Staged past the caches. Measured between cores, on two processors, over the kernel's copies, from 64 KiB to 8 MiB of
- * all blocks: a reduce of 4 and 8 ranks takes 0.3 to 0.6 of the time, an all-gather 0.3 to 1.0; an all-reduce of 8
- * ranks 0.3 to 0.6, an all-to-all 0.8 to 1.0, and of 4 ranks 1.0 to 1.3 below 4 MiB, 0.7 to 0.8 from there on; a
- * reduce-scatter 1.1 to 1.4 of 64 KiB, 0.5 to 0.7 from 512 on. A gather, which is one copy either way, 0.6 to 1.3.
+ * all blocks: a reduce of 4 and 8 ranks takes 0.3 to 0.6 of the time, a broadcast 0.5 to 1.0, an all-gather 0.3 to 1.0;
+ * an all-reduce of 8 ranks 0.3 to 0.6, an all-to-all 0.8 to 1.0; of 4 ranks an all-reduce 0.6 to 1.0 up to 128 KiB, and
+ * both 1.0 to 1.5 from there on, 0.7 to 0.8 from 4 MiB on; a reduce-scatter 1.1 to 1.4 of 64 KiB, 0.5 to 0.7 from 512
+ * on. A gather, which is one copy either way, 0.6 to 1.3.
  */
-enum { LITTLE_APART = 128 << 10, MUCH_APART = 4 << 20, MUCH_SCATTERED_APART = 256 << 10 };
+enum { FEW_APART = 4, LITTLE_APART = 128 << 10, MUCH_APART = 4 << 20, MUCH_SCATTERED_APART = 256 << 10 };
 bool price_stages_are_better_apart(const struct select_request *request)
 {
+    const uint64_t all_bytes = request->bytes * request->rank_count;
     switch (request->collective) {
     case WEFT_REDUCE:
     case WEFT_BROADCAST:
     case WEFT_ALL_GATHER:
         return true;
     case WEFT_REDUCE_SCATTER:
-        return request->bytes * request->rank_count >= MUCH_SCATTERED_APART;
+        return all_bytes >= MUCH_SCATTERED_APART;
     case WEFT_ALL_TO_ALL:
-        return request->crowd > 2 || request->bytes * request->rank_count >= MUCH_APART;
+        return request->rank_count > FEW_APART || all_bytes >= MUCH_APART;
     case WEFT_ALL_REDUCE:
-        return request->crowd > 2 || request->bytes <= LITTLE_APART || request->bytes >= MUCH_APART;
+        if (request->bytes <= LITTLE_APART) return true;
+        return request->rank_count > FEW_APART || request->bytes >= MUCH_APART;
     default:
         return false;
     }
