@@ -273,8 +273,11 @@ static void ranks_that_share_processors_avoid_long_chains(void **state)
                 apart.predicted_ns[WEFT_ALGORITHM_RING]);
     request.crowd = 2;
     struct select_choice crowded = choose(&cost_model_tcp, request);
-    assert_int_equal(crowded.algorithm, WEFT_ALGORITHM_DIRECT);
+    assert_int_equal(crowded.algorithm, WEFT_ALGORITHM_TREE);
     assert_true(crowded.predicted_ns[WEFT_ALGORITHM_RING] > apart.predicted_ns[WEFT_ALGORITHM_RING]);
+    request.rank_count = 8;
+    request.crowd = 4;
+    assert_int_not_equal(choose(&cost_model_tcp, request).algorithm, WEFT_ALGORITHM_TREE); /* more of them wait */
 }
 
 static void more_bytes_never_cost_less(void **state)
