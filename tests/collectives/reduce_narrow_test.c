@@ -143,7 +143,8 @@ static void finite_8_bit_floats_of_many_sources_are_added_right(void **state)
 {
     (void)state;
     enum { SOURCES = 200 };
-    static uint8_t terms[SOURCES][512];
+    static uint8_t terms[SOURCES][512], expected[512];
+    double scales[SOURCES];
     const void *sources[SOURCES];
     const uint32_t source_counts[] = {3, 4, 5, 8, 16, 64, 65, SOURCES};
     struct random random;
@@ -153,15 +154,19 @@ static void finite_8_bit_floats_of_many_sources_are_added_right(void **state)
         uint32_t count = list_finite(narrow_formats[kind], numbers);
         for (int i = 0; i < SOURCES; i++) {
             sources[i] = terms[i];
+            scales[i] = any_scale(narrow_floats[kind], &random);
             for (uint32_t at = 0; at < 512; at++) { /* most of all within a few powers of two */
                 uint32_t bits = (uint32_t)random_next(&random), among = at < 128 ? count / 2 : at < 384 ? 48 : 16;
                 terms[i][at] = (uint8_t)(numbers[bits % among] ^ (bits >> 31 ? 0x80 : 0));
             }
         }
         for (size_t i = 0; i < sizeof source_counts / sizeof source_counts[0]; i++) {
-            const struct reduce_call call = {
+            struct reduce_call call = {
                 .sources = sources, .source_count = source_counts[i], .destination_count = 1, .count = 512};
             check_sum_and_averages(narrow_floats[kind], &call);
+            call.scales = scales;
+            reference_combine(narrow_floats[kind], WEFT_PREMUL_SUM, &call, expected);
+            check_at_every_level(narrow_floats[kind], WEFT_PREMUL_SUM, &call, expected);
         }
     }
 }
