@@ -434,6 +434,38 @@ static void a_disconnect_sends_what_was_accepted(void **state)
     }
 }
 
+/* One of its lanes has ended, and the next polls come so late that the others would have been given up. */
+static void what_a_peer_sent_before_it_left_is_read_by_one_that_was_not_run(void **state)
+{
+    enum { LANES = 3, BYTES = 400 << 10 }; /* more than one turn of a lane */
+    struct couple couple;
+    uint64_t now_ns = clock_now_ns();
+    uint32_t arrived = 0;
+
+    (void)state;
+    couple_open(&couple, (struct tcp_config){.lanes = LANES});
+    for (uint32_t i = 0; i < LANES; i++) {
+        const struct put put = {.source = couple.source + (size_t)i * BYTES,
+                                .remote_offset = (uint64_t)i * BYTES,
+                                .bytes = i == 0 ? 8 : BYTES,
+                                .tag = i,
+                                .path_hint = (uint16_t)i,
+                                .flags = PUT_NOTIFY};
+        assert_int_equal(connection_put(couple.connections[0], &put, 1), 1);
+    }
+    connection_disconnect(couple.connections[0]);
+    couple.connections[0] = NULL;
+    struct event event = {0};
+    for (int i = 0; i < 1000 && event.kind != EVENT_FAILED; i++, now_ns += NS_PER_S) {
+        if (endpoint_poll(couple.endpoints[1], &event, 1, now_ns) == 0) continue;
+        arrived += event.kind == EVENT_ARRIVED;
+    }
+    assert_int_equal(event.kind, EVENT_FAILED);
+    assert_int_equal(arrived, LANES);
+    assert_memory_equal(couple.connections[1]->granted + BYTES, couple.source + BYTES, (LANES - 1) * BYTES);
+    couple_close(&couple);
+}
+
 static void a_disconnect_does_not_wait_for_ever(void **state)
 {
     struct couple couple;
@@ -503,6 +535,7 @@ int main(void)
         cmocka_unit_test(puts_arrive_once_and_in_order),
         cmocka_unit_test(an_end_is_found_behind_messages_that_nobody_answered),
         cmocka_unit_test(a_disconnect_sends_what_was_accepted),
+        cmocka_unit_test(what_a_peer_sent_before_it_left_is_read_by_one_that_was_not_run),
         cmocka_unit_test(a_disconnect_does_not_wait_for_ever),
         cmocka_unit_test(a_reader_that_is_busy_elsewhere_is_alive),
         cmocka_unit_test(a_configuration_that_cannot_be_is_refused),

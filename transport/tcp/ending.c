@@ -8,8 +8,11 @@
 #include "base/log.h"
 #include "transport/tcp/tcp_internal.h"
 
-/* When one lane has ended the others follow, unless the path of that one alone is lost. */
+/* When one lane has ended, or sends nothing any more, the others give what they have and follow, unless the path of
+ * that one alone is lost: then they are silent for so long. */
 #define LANES_END_NS (100 * NS_PER_MS)
+/* And at as many polls: a process that was not run for longer has not heard anybody. */
+#define LANES_END_LOOKS 4
 /* The same for callers whose now_ns stands still. */
 #define LANES_END_POLLS 16384
 
@@ -30,6 +33,12 @@ void tcp_connection_fail(struct tcp_connection *connection, weft_status status)
     /* Only of a peer that is gone anything more is read; else nothing lands any more from here on. */
     if (status != WEFT_PEER_FAILED) quiesced(connection);
     tcp_connection_attend(connection);
+}
+
+void tcp_connection_heard(struct tcp_connection *connection)
+{
+    connection->failing_since_ns = tcp_endpoint_of_connection(connection)->now_ns;
+    connection->failing_polls = 0;
 }
 
 void tcp_connection_refuse(struct tcp_connection *connection, const char *reason)
@@ -108,9 +117,9 @@ bool tcp_connection_is_over(struct tcp_connection *connection)
 
     if (connection->failure != WEFT_PEER_FAILED) return true;
     for (uint32_t i = 0; i < connection->lane_count; i++) ended += connection->lanes[i].ended;
-    if (ended < connection->lane_count && now_ns - connection->failing_since_ns < LANES_END_NS &&
-        ++connection->failing_polls < LANES_END_POLLS)
-        return false;
+    const uint32_t polls = ++connection->failing_polls;
+    const bool fresh = now_ns - connection->failing_since_ns < LANES_END_NS || polls <= LANES_END_LOOKS;
+    if (ended < connection->lane_count && fresh && polls < LANES_END_POLLS) return false;
     quiesced(connection); /* what has not come by now is not read any more */
     return true;
 }

@@ -238,5 +238,6 @@ size_t tcp_lane_receive(struct tcp_lane *lane, struct event *events, size_t max)
         }
         read_bytes += lane_leaves(lane) ? lane_look(lane) : lane_read(lane);
     }
+    if (lane->connection->state == TCP_FAILING && (count || read_bytes)) tcp_connection_heard(lane->connection);
     return count;
 }

@@ -96,8 +96,8 @@ struct tcp_connection {
     bool attentive; /* in the endpoint's list of connections with events that come from no lane */
     bool writable;  /* EVENT_WRITABLE is due */
     weft_status failure;
-    uint64_t failing_since_ns;
-    uint32_t failing_polls;
+    uint64_t failing_since_ns; /* or when something was read last since */
+    uint32_t failing_polls;    /* since then */
     TAILQ_ENTRY(tcp_connection) attention_link;
 
     uint32_t lane_count;
@@ -220,6 +220,8 @@ void tcp_lane_end(struct tcp_lane *lane);
 void tcp_connection_stop(struct tcp_connection *connection);
 /* The peer has said that nothing follows on this lane. */
 void tcp_lane_quiet(struct tcp_lane *lane);
+/* Something more has come of a connection that fails. */
+void tcp_connection_heard(struct tcp_connection *connection);
 /* Can EVENT_FAILED be told? */
 bool tcp_connection_is_over(struct tcp_connection *connection);
 /* Close sockets of ended connections that have nothing left to do. */
