@@ -52,13 +52,12 @@ static uint32_t channel_units_most(const struct weft_comm *comm)
 }
 
 /*
- * What ranks that share processors copy their buffers through where that is faster (exec/stage.h). Without it they lend
- * them as they are.
+ * What ranks copy their buffers through where that is faster (exec/stage.h). Without it they lend them as they are.
  */
 static void *stage_create(struct weft_comm *comm)
 {
     void *stage = NULL;
-    if (!comm->exchanges || !comm->copies || comm->crowd <= 1) return NULL;
+    if (!comm->exchanges || !comm->copies) return NULL;
     return weft_mem_alloc(comm, STAGE_BYTES, WEFT_MEMORY_SHARED, &stage) == WEFT_OK ? stage : NULL;
 }
 

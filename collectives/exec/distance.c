@@ -37,7 +37,8 @@ static bool is_drawn(uint32_t number, int shift)
 
 static bool is_due(const struct operation *operation, uint32_t number)
 {
-    if (!operation->call.steps_when_near && !operation->call.stages_when_near) return false;
+    const struct operation_call *call = &operation->call;
+    if (!call->steps_when_near && !call->stages_when_near && !call->stages_when_apart) return false;
     if (stage_probes(operation)) return false;
     return is_drawn(number, LOOK_SHIFT) || operation->call.count * operation->element_bytes >= LARGE_BYTES;
 }

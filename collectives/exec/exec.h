@@ -108,7 +108,7 @@ struct operation_call {
     bool steps_when_near;
     /* There, buffers that peers cannot map had better go by the stage; with steps_when_near only what probes does. */
     bool stages_when_near;
-    bool stages_when_apart; /* and between cores, too, past the caches */
+    bool stages_when_apart; /* the same between cores, past the caches */
 };
 
 /*

@@ -57,9 +57,10 @@ bool stage_probes(const struct operation *operation)
 bool stage_serves(const struct operation *operation)
 {
     const struct engine *engine = operation->binding->engine;
-    if (!operation->call.stages_when_near || !engine->config.stage || fitting(operation) == 0) return false;
-    if (!distance_is_near(engine)) return operation->call.stages_when_apart;
-    return !operation->call.steps_when_near || stage_probes(operation);
+    const struct operation_call *call = &operation->call;
+    if (!engine->config.stage || fitting(operation) == 0) return false;
+    if (!distance_is_near(engine)) return call->stages_when_apart;
+    return call->stages_when_near && (!call->steps_when_near || stage_probes(operation));
 }
 
 /*

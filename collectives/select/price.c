@@ -270,14 +270,11 @@ static double exchange_price(const struct cost_model *model, const struct select
 }
 
 /*
- * Measured between two threads of one core, loans over steps: where ranks combine 1.1 to 1.9 up to 16 KiB, 0.8 to 1
- * at 32 and 64, 1.1 to 2.1 from 128 on; where they only copy the same. But from a root 1.1 to 1.3 up to 8 KiB, 0.9 to
- * 0.95 at 16, less from 32 on, and a block for each of its peers 1.1 from 512 KiB, a message to all 1 to 1.2 from 1
- * MiB.
+ * Measured between two threads of one core, loans over steps: where ranks combine 0.8 to 1 at 32 and 64 KiB, 1.1 to 2.1
+ * from 128 on; where they only copy the same. But a block for each of the root's peers 1.1 from 512 KiB, a message to
+ * all 1 to 1.2 from 1 MiB.
  */
 enum {
-    LITTLE = 16 << 10,
-    LITTLE_FROM_ROOT = 8 << 10,
     MUCH = 128 << 10,
     MUCH_SCATTERED = 512 << 10,
     MUCH_BROADCAST = 1 << 20,
@@ -291,11 +288,11 @@ bool price_steps_are_better_near(const struct select_request *request)
     if (request->crowd > 1) return request->collective == WEFT_BROADCAST && request->bytes >= MUCH_BROADCAST_CROWDED;
     switch (request->collective) {
     case WEFT_BROADCAST:
-        return request->bytes <= LITTLE_FROM_ROOT || request->bytes >= MUCH_BROADCAST;
+        return request->bytes >= MUCH_BROADCAST;
     case WEFT_SCATTER:
-        return request->bytes <= LITTLE_FROM_ROOT || request->bytes >= MUCH_SCATTERED;
+        return request->bytes >= MUCH_SCATTERED;
     default:
-        return request->bytes <= LITTLE || request->bytes >= MUCH;
+        return request->bytes >= MUCH;
     }
 }
 
@@ -317,24 +314,38 @@ weft_algorithm price_algorithm_near(const struct select_request *request)
     }
 }
 
+/*
+ * With a processor each, what a rank has for its peers: the kernel has not copied its first byte when all of it is on
+ * the stage. Measured, two ranks, kernel's copies over stages, all collectives: near 1.1 to 1.3 of 8 and 16 KiB, 0.9 of
+ * 32, where steps had 1.0 to 1.1 before; apart 1.2 to 1.7 of 8 and 16 KiB, 1.1 to 1.4 of 32.
+ */
+enum { LITTLE_ALONE = 16 << 10, LITTLE_ALONE_APART = 32 << 10 };
+
+static bool has_at_most(const struct select_request *request, uint64_t bytes)
+{
+    return request->bytes * (request->rank_count - 1) <= bytes;
+}
+
 /* Two copies for one by the kernel: not where one rank would have to make the first of all. */
 bool price_stages_are_better_near(const struct select_request *request)
 {
-    if (!request->copies || request->crowd <= 1 || goes_with_cells(request)) return false;
-    return request->collective != WEFT_SCATTER;
+    if (!request->copies || goes_with_cells(request)) return false;
+    return request->crowd <= 1 ? has_at_most(request, LITTLE_ALONE) : request->collective != WEFT_SCATTER;
 }
 
 /*
- * Staged past the caches. Measured between cores, on two processors, over the kernel's copies, from 64 KiB to 8 MiB of
- * all blocks: a reduce of 4 and 8 ranks takes 0.3 to 0.6 of the time, a broadcast 0.5 to 1.0, an all-gather 0.3 to 1.0;
- * an all-reduce of 8 ranks 0.3 to 0.6, an all-to-all 0.8 to 1.0; of 4 ranks an all-reduce 0.6 to 1.0 up to 128 KiB, and
- * both 1.0 to 1.5 from there on, 0.7 to 0.8 from 4 MiB on; a reduce-scatter 1.1 to 1.4 of 64 KiB, 0.5 to 0.7 from 512
- * on. A gather, which is one copy either way, 0.6 to 1.3.
+ * Staged past the caches, by ranks that share processors. Measured between cores, on two processors, over the kernel's
+ * copies, from 64 KiB to 8 MiB of all blocks: a reduce of 4 and 8 ranks takes 0.3 to 0.6 of the time, a broadcast 0.5
+ * to 1.0, an all-gather 0.3 to 1.0; an all-reduce of 8 ranks 0.3 to 0.6, an all-to-all 0.8 to 1.0; of 4 ranks an
+ * all-reduce 0.6 to 1.0 up to 128 KiB, and both 1.0 to 1.5 from there on, 0.7 to 0.8 from 4 MiB on; a
+ * reduce-scatter 1.1 to 1.4 of 64 KiB, 0.5 to 0.7 from 512 on. A gather, which is one copy either way, 0.6 to 1.3.
  */
 enum { FEW_APART = 4, LITTLE_APART = 128 << 10, MUCH_APART = 4 << 20, MUCH_SCATTERED_APART = 256 << 10 };
 bool price_stages_are_better_apart(const struct select_request *request)
 {
     const uint64_t all_bytes = request->bytes * request->rank_count;
+    if (!request->copies || goes_with_cells(request)) return false;
+    if (request->crowd <= 1) return has_at_most(request, LITTLE_ALONE_APART);
     switch (request->collective) {
     case WEFT_REDUCE:
     case WEFT_BROADCAST:

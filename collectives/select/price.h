@@ -17,7 +17,7 @@ bool price_steps_are_better_near(const struct select_request *request);
 weft_algorithm price_algorithm_near(const struct select_request *request);
 /* Had buffers that peers cannot map better go by the stage (exec/stage.h)? */
 bool price_stages_are_better_near(const struct select_request *request);
-/* If so: between cores as well? */
+/* And between cores? */
 bool price_stages_are_better_apart(const struct select_request *request);
 /* What each message waits where ranks share processors: until the others that share this one have had their turn. */
 double price_turn_ns(const struct cost_model *model, const struct select_request *request);

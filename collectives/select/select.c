@@ -128,10 +128,11 @@ weft_status select_plan(const struct cost_model *model, const struct select_requ
         return request->canonical && known && !canonical ? WEFT_INVALID_ARGUMENT : WEFT_UNSUPPORTED;
     }
     if (request->forced == WEFT_ALGORITHM_AUTO && !request->canonical) tuning_apply(model->tuning, request, &made);
-    made.stages_when_near =
-        price_is_by_exchange(model, request, made.algorithm) && price_stages_are_better_near(request);
-    made.stages_when_apart = made.stages_when_near && price_stages_are_better_apart(request);
-    made.steps_when_near = price_is_by_exchange(model, request, made.algorithm) && price_steps_are_better_near(request);
+    if (price_is_by_exchange(model, request, made.algorithm)) {
+        made.stages_when_near = price_stages_are_better_near(request);
+        made.stages_when_apart = price_stages_are_better_apart(request);
+        made.steps_when_near = price_steps_are_better_near(request);
+    }
     if (made.steps_when_near && !request->canonical) made.near = price_algorithm_near(request);
     if (made.algorithm == WEFT_ALGORITHM_HIERARCHICAL) price_hierarchical(model, request, &made.channel_units);
     if (!made.channel_units) made.channel_units = 1;

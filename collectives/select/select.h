@@ -84,7 +84,7 @@ struct select_choice {
     bool steps_when_near;   /* direct plans: between threads of one core, steps are better than the kernel's copies: */
     weft_algorithm near;    /* those of this one's plan, which gives the same bits; WEFT_ALGORITHM_AUTO: its own */
     bool stages_when_near;  /* or buffers by the stage (exec/stage.h) */
-    bool stages_when_apart; /* and there, wherever ranks are */
+    bool stages_when_apart; /* the same between cores, past the caches */
     double predicted_ns[WEFT_ALGORITHM_COUNT]; /* by algorithm; 0: not a candidate */
 };
 

@@ -95,8 +95,7 @@ static void near_steps_are_wanted_of_a_direct_plan_alone(void **state)
     assert_false(choose(&cost_model_shm, request).steps_when_near);
 }
 
-/* A message in one slice is not worth slots that are in the other thread's cache; there are sizes on both sides of it.
- */
+/* A message in one slice is not worth slots that are in the other thread's cache. */
 static void near_what_just_fits_a_slice_is_lent(void **state)
 {
     (void)state;
@@ -105,10 +104,8 @@ static void near_what_just_fits_a_slice_is_lent(void **state)
         uint64_t bytes;
         bool by_steps;
     } cases[] = {
-        {WEFT_ALL_REDUCE, 16 << 10, true},  {WEFT_ALL_REDUCE, 64 << 10, false}, {WEFT_ALL_REDUCE, 128 << 10, true},
-        {WEFT_ALL_GATHER, 16 << 10, true},  {WEFT_ALL_GATHER, 64 << 10, false}, {WEFT_ALL_GATHER, 128 << 10, true},
-        {WEFT_SCATTER, 8 << 10, true},      {WEFT_SCATTER, 16 << 10, false},    {WEFT_BROADCAST, 8 << 10, true},
-        {WEFT_BROADCAST, 16 << 10, false},  {WEFT_SCATTER, 256 << 10, false},   {WEFT_SCATTER, 512 << 10, true},
+        {WEFT_ALL_REDUCE, 64 << 10, false}, {WEFT_ALL_REDUCE, 128 << 10, true}, {WEFT_ALL_GATHER, 64 << 10, false},
+        {WEFT_ALL_GATHER, 128 << 10, true}, {WEFT_SCATTER, 256 << 10, false},   {WEFT_SCATTER, 512 << 10, true},
         {WEFT_BROADCAST, 512 << 10, false}, {WEFT_BROADCAST, 1 << 20, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -170,6 +167,36 @@ static void ranks_that_share_processors_stage_what_all_or_each_of_them_have(void
     request.crowd = 2;
     request.copies = false; /* it runs steps in any case */
     assert_false(choose(&cost_model_shm, request).stages_when_near);
+}
+
+static void ranks_with_processors_of_their_own_stage_what_is_little(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t ranks;
+        uint64_t bytes;
+        bool near, apart;
+    } cases[] = {{2, EXCHANGE, false, false},
+                 {2, 16 << 10, true, true},
+                 {2, 32 << 10, false, true},
+                 {2, 64 << 10, false, false},
+                 {5, 8 << 10, false, true}};
+    for (int i = 0; i < WEFT_COLLECTIVE_COUNT; i++)
+        for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+            struct select_request request = {.collective = (weft_collective)i,
+                                             .forced = WEFT_ALGORITHM_DIRECT,
+                                             .rank_count = cases[c].ranks,
+                                             .bytes = cases[c].bytes,
+                                             .exchange_bytes = EXCHANGE,
+                                             .copies = true,
+                                             .crowd = 1};
+            if (i == WEFT_BARRIER || i == WEFT_SEND_RECV) continue;
+            assert_int_equal(choose(&cost_model_shm, request).stages_when_near, cases[c].near);
+            assert_int_equal(choose(&cost_model_shm, request).stages_when_apart, cases[c].apart);
+            request.copies = false; /* it runs steps in any case */
+            assert_false(choose(&cost_model_shm, request).stages_when_near);
+            assert_false(choose(&cost_model_shm, request).stages_when_apart);
+        }
 }
 
 static void between_cores_they_stage_what_the_kernel_would_copy_too_often(void **state)
@@ -328,6 +355,7 @@ int main(void)
         cmocka_unit_test(ranks_that_share_processors_send_few_messages),
         cmocka_unit_test(near_ranks_run_other_steps_only_where_those_give_equal_bits),
         cmocka_unit_test(ranks_that_share_processors_stage_what_all_or_each_of_them_have),
+        cmocka_unit_test(ranks_with_processors_of_their_own_stage_what_is_little),
         cmocka_unit_test(between_cores_they_stage_what_the_kernel_would_copy_too_often),
         cmocka_unit_test(near_what_just_fits_a_slice_is_lent),
         cmocka_unit_test(without_the_kernel_s_copies_a_direct_plan_is_priced_by_its_steps),
