@@ -37,6 +37,7 @@ mistake "--no-check takes no value" "$perf" all_reduce --no-check=yes
 
 mistake "weft-topo show" "$topo"
 mistake "did you mean show?" "$topo" shwo
+mistake 'no subcommand "rings"; there is show, check, plan, simulate' "$topo" rings
 mistake "weft-topo check topology.xml" "$topo" check
 mistake "name one FILE" "$topo" simulate
 mistake "show takes one FILE" "$topo" show one.xml two.xml

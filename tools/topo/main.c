@@ -34,6 +34,8 @@ int main(int argc, char *argv[])
     int nearest = nearest_word(word, offered, COUNT(offered));
     if (word[0] && nearest >= 0)
         snprintf(error, sizeof error, "there is no subcommand \"%.32s\"; did you mean %s?", word, offered[nearest]);
+    else if (word[0])
+        snprintf(error, sizeof error, "there is no subcommand \"%.32s\"; there is show, check, plan, simulate", word);
     else
         snprintf(error, sizeof error, "say what to do, as in weft-topo show or weft-topo plan --ranks 4");
     return usage_error(&tool_command, error);
