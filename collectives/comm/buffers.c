@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Does the caller's memory fit the call? Sizes that no memory has, misaligned or missing buffers, overlaps. */
 #include "base/bytes.h"
+#include "base/diagnostic.h"
 #include "collectives/comm/comm_internal.h"
 #include "collectives/plan/shape.h"
 
@@ -50,8 +51,19 @@ static bool side_span(const struct weft_comm *comm, const struct collective_call
     }
     const void *buffer = input ? call->send : call->recv;
     *span = (struct span){.begin = (uintptr_t)buffer, .used = elements > 0};
-    if (!size_multiply(elements, element, &span->bytes) || span->bytes > PTRDIFF_MAX) return false;
-    return !span->used || (buffer && span->begin % element == 0);
+    return size_multiply(elements, element, &span->bytes) && span->bytes <= PTRDIFF_MAX;
+}
+
+static weft_status span_check(const struct collective_call *call, const struct span *span, const char *name,
+                              struct diagnostic *diagnostic)
+{
+    if (!span->used) return WEFT_OK;
+    if (span->begin == 0)
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "%s is NULL; expected %zu bytes", name, span->bytes);
+    if (span->begin % weft_dtype_size(call->dtype) != 0)
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "%s at 0x%zx is not aligned to an element of %s", name,
+                        (size_t)span->begin, weft_dtype_name(call->dtype));
+    return WEFT_OK;
 }
 
 /*
@@ -85,16 +97,22 @@ void call_extent(const struct weft_comm *comm, const struct collective_call *cal
     if (side_span(comm, call, false, &recv) && recv.used) *recv_bytes = recv.bytes;
 }
 
-weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place)
+weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place,
+                               struct diagnostic *diagnostic)
 {
     struct span send, recv;
     *in_place = false;
     if (shape_of(call->collective)->blocks == BLOCKS_NONE) return WEFT_OK;
-    if (weft_dtype_size(call->dtype) == 0 || !side_span(comm, call, true, &send) ||
-        !side_span(comm, call, false, &recv))
-        return WEFT_INVALID_ARGUMENT;
+    if (!side_span(comm, call, true, &send) || !side_span(comm, call, false, &recv))
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "a count asks for more bytes than memory can have");
+    weft_status status = span_check(call, &send, "send", diagnostic);
+    if (status == WEFT_OK) status = span_check(call, &recv, "recv", diagnostic);
+    if (status != WEFT_OK) return status;
     if (!send.used || !recv.used) return WEFT_OK;
     *in_place = spans_are_one(comm, call, &send, &recv);
     bool overlap = send.begin < recv.begin + recv.bytes && recv.begin < send.begin + send.bytes;
-    return overlap && !*in_place ? WEFT_INVALID_ARGUMENT : WEFT_OK;
+    if (!overlap || *in_place) return WEFT_OK;
+    return diagnose(diagnostic, WEFT_INVALID_ARGUMENT,
+                    "send, %zu bytes at 0x%zx, and recv, %zu at 0x%zx, overlap and are not in place", send.bytes,
+                    (size_t)send.begin, recv.bytes, (size_t)recv.begin);
 }

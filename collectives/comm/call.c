@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/diagnostic.h"
+#include "base/log.h"
 #include "collectives/comm/comm_internal.h"
 #include "collectives/plan/shape.h"
 
@@ -51,26 +52,6 @@ static uint64_t signature_hash(const struct signature *signature)
             signature->algorithm,
     };
     return fields_hash(fields, sizeof fields / sizeof fields[0]);
-}
-
-/* Can the type be multiplied by the scale as it is, but for rounding to float32? NaN is outside of all of it. */
-static bool scale_fits(weft_dtype dtype, double scale)
-{
-    double bound = 2.0 * (double)(UINT64_C(1) << (weft_dtype_size(dtype) * 8 - 1));
-    switch (dtype) {
-    case WEFT_FLOAT64:
-        return isfinite(scale);
-    case WEFT_INT8:
-    case WEFT_INT32:
-    case WEFT_INT64:
-        return scale >= -bound / 2 && scale < bound / 2 && scale == (double)(int64_t)scale;
-    case WEFT_UINT8:
-    case WEFT_UINT32:
-    case WEFT_UINT64:
-        return scale >= 0 && scale < bound && scale == (double)(uint64_t)scale;
-    default:
-        return scale >= -FLT_MAX && scale <= FLT_MAX;
-    }
 }
 
 weft_algorithm comm_preferred(const struct weft_comm *comm, weft_collective collective)
@@ -145,7 +126,7 @@ static struct operation_call call_of(const struct weft_comm *comm, const struct 
 }
 
 static weft_status memo_make(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
-                             struct call_memo *memo)
+                             struct call_memo *memo, struct diagnostic *diagnostic)
 {
     const weft_algorithm wanted = options->algorithm;
     const weft_algorithm forced = wanted != WEFT_ALGORITHM_AUTO ? wanted : comm_preferred(comm, call->collective);
@@ -165,7 +146,7 @@ static weft_status memo_make(struct weft_comm *comm, const struct collective_cal
     };
     struct select_choice choice;
     weft_status status = select_plan(comm->model, &request, &choice);
-    if (status != WEFT_OK) return status;
+    if (status != WEFT_OK) return call_check_failed_choice(comm, call, forced, canonical, status, diagnostic);
     *memo = (struct call_memo){
         .used = true, .wanted = wanted, .wants_canonical = options->canonical, .peer = call->peer, .choice = choice};
     memo->signature = (struct signature){
@@ -187,12 +168,12 @@ static weft_status memo_make(struct weft_comm *comm, const struct collective_cal
 
 /* Do the buffers fit? Known without looking where they are those of the last call of the kind. */
 static weft_status memo_check_buffers(const struct weft_comm *comm, const struct collective_call *call,
-                                      struct call_memo *memo)
+                                      struct call_memo *memo, struct diagnostic *diagnostic)
 {
     struct operation_call *operation = &memo->operation;
     if (memo->checked && operation->send == call->send && operation->recv == call->recv) return WEFT_OK;
     bool in_place;
-    weft_status status = call_check_buffers(comm, call, &in_place);
+    weft_status status = call_check_buffers(comm, call, &in_place, diagnostic);
     memo->checked = status == WEFT_OK && call->collective != WEFT_ALL_TO_ALLV;
     if (status != WEFT_OK) return status;
     const struct shape *shape = shape_of(call->collective);
@@ -205,18 +186,18 @@ static weft_status memo_check_buffers(const struct weft_comm *comm, const struct
 
 /* What is to be done for a call, from the memos where they have it. */
 static weft_status call_settle(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
-                               struct call_memo **settled)
+                               struct call_memo **settled, struct diagnostic *diagnostic)
 {
     struct call_memo *memo = memo_find(comm, call);
     const bool serves = memo && memo_has_options(memo, options);
     if (!memo) memo = &memo_places(comm, call)[comm->memos_made++ % 2]; /* anew in turns */
     *settled = memo;
     if (!serves) {
-        weft_status status = memo_make(comm, call, options, memo);
+        weft_status status = memo_make(comm, call, options, memo, diagnostic);
         if (status != WEFT_OK) return status;
     }
     memo->operation.scale = options->scale;
-    return memo_check_buffers(comm, call, memo);
+    return memo_check_buffers(comm, call, memo, diagnostic);
 }
 
 /*
@@ -265,15 +246,6 @@ static struct weft_request *request_make(struct weft_comm *comm, const struct co
     return request;
 }
 
-static weft_status options_check(const struct collective_call *call, const weft_call *options)
-{
-    if ((unsigned)call->dtype >= WEFT_DTYPE_COUNT) return WEFT_INVALID_ARGUMENT;
-    if (options->size != sizeof *options || (unsigned)options->algorithm >= WEFT_ALGORITHM_COUNT)
-        return WEFT_INVALID_ARGUMENT;
-    if (call->op == WEFT_PREMUL_SUM && !scale_fits(call->dtype, options->scale)) return WEFT_INVALID_ARGUMENT;
-    return WEFT_OK;
-}
-
 static uint64_t deadline_of(const struct weft_comm *comm, const weft_call *options)
 {
     return options->deadline_ns ? options->deadline_ns : comm->deadline_ns;
@@ -304,12 +276,15 @@ static weft_status request_post(struct weft_request *request, struct operation *
 static __attribute__((noinline)) weft_status call_post_anew(struct weft_comm *comm, const struct collective_call *call,
                                                             const weft_call *options, weft_request **out)
 {
-    weft_status status = options_check(call, options);
-    if (status == WEFT_OK && comm->grouping && out) status = WEFT_INVALID_ARGUMENT; /* the group has the request */
-    if (status != WEFT_OK) return status;
+    struct diagnostic why; /* filled by whatever refuses */
     struct call_memo *memo;
-    status = call_settle(comm, call, options, &memo);
-    if (status != WEFT_OK) return status;
+    weft_status status = call_check_arguments(comm, call, options, out, &why);
+    if (status == WEFT_OK) status = call_settle(comm, call, options, &memo, &why);
+    if (status != WEFT_OK) {
+        log_error("comm %02x%02x rank %u %s refused: %s", comm->identity.job[0], comm->identity.job[1],
+                  comm->identity.rank, weft_collective_name(call->collective), why.text);
+        return status;
+    }
     if (control_failed(comm->control)) return failure_of(comm);
     if (!request_reserve(comm)) return WEFT_OUT_OF_MEMORY; /* before a number is taken, which the others count too */
     status = call_sign(comm, call, memo);

@@ -174,13 +174,22 @@ weft_status comm_verbs_create(struct weft_comm *comm, struct endpoint **endpoint
 weft_status comm_links_check(struct weft_comm *comm, struct diagnostic *diagnostic);
 
 /* buffers.c: does the caller's memory fit the call? *in_place: the two buffers are one. */
-weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place);
+weft_status call_check_buffers(const struct weft_comm *comm, const struct collective_call *call, bool *in_place,
+                               struct diagnostic *diagnostic);
 /* Bytes of this rank's buffers, 0 where it has none. The call has been checked. */
 void call_extent(const struct weft_comm *comm, const struct collective_call *call, size_t *send_bytes,
                  size_t *recv_bytes);
 
+/* arguments.c: all else that a caller may have got wrong. @p out: where the request is to go, or NULL. */
+weft_status call_check_arguments(const struct weft_comm *comm, const struct collective_call *call,
+                                 const weft_call *options, weft_request **out, struct diagnostic *diagnostic);
+/* No plan serves what this call asks for: say which would, and return @p status. */
+weft_status call_check_failed_choice(const struct weft_comm *comm, const struct collective_call *call,
+                                     weft_algorithm forced, bool canonical, weft_status status,
+                                     struct diagnostic *diagnostic);
+
 /* call.c */
-/* Sign, choose and post. All but the buffers has been checked. */
+/* Check, sign, choose and post. What is refused is logged with the reason. */
 weft_status call_post(struct weft_comm *comm, const struct collective_call *call, const weft_call *options,
                       weft_request **out);
 /* What the environment wants, where the collective has it. */

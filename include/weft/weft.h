@@ -142,7 +142,8 @@ typedef struct weft_call {
  * Order:  every rank posts the collectives of a communicator in the same order.
  * Owner:  both buffers belong to the operation until it completes.
  * Wait:   @p request NULL blocks; else *request is completed by weft_wait() or weft_test().
- * Errors: WEFT_INVALID_ARGUMENT; and what the communicator failed with (weft_comm_failure()).
+ * Errors: WEFT_INVALID_ARGUMENT, WEFT_UNSUPPORTED (the collective does not have the forced algorithm), each with the
+ *         reason in the log; WEFT_OUT_OF_MEMORY; and what the communicator failed with (weft_comm_failure()).
  */
 WEFT_API weft_status weft_all_reduce(weft_comm *comm, const void *send, void *recv, uint64_t count, weft_dtype dtype,
                                      weft_op op, const weft_call *call, weft_request **request);

@@ -1,8 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# perf_failure.sh WEFT-PERF: when a rank is killed, the others end with an error that names it.
+# perf_failure.sh WEFT-PERF: when a rank is killed, the others end with an error that names it; a call that is refused
+# ends with the reason.
 . "$(dirname "$0")/lib.sh"
 perf=$1
+
+"$perf" scatter --ranks 2 -e 8 --algorithm ring >/dev/null 2>"$scratch/err"
+[ $? -eq 1 ] || fail "a refused call does not end with 1"
+grep -q 'scatter refused: .*ring.*; there is tree direct' "$scratch/err" || fail "no other algorithms than ring are named"
 
 "$perf" all_reduce --ranks 3 -b 256K -e 256K --iters 100000000 >"$scratch/out" 2>"$scratch/err" &
 supervisor=$!
