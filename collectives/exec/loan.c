@@ -44,7 +44,8 @@ static bool is_out_of_reach(const struct engine *engine, const void *buffer, siz
 {
     struct loan loan;
     const struct peer *peer = engine->first_peer;
-    return connection_lend(peer->connection, buffer, bytes, &loan) && loan.share == 0;
+    if (!connection_lend(peer->connection, buffer, bytes, &loan) || loan.share != 0) return false;
+    return !connection_borrow(peer->connection, &loan, 1); /* of a thread of this process: as it is of the peer's */
 }
 
 /*
