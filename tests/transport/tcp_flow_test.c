@@ -2,6 +2,7 @@
 /* What the kernel does not take at once: full buffers, frames in parts, readers that are slow, ends in the midst. */
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -216,6 +217,34 @@ static void what_is_recalled_ends_in_the_region(void **state)
     for (size_t i = 0; i < REGION_BYTES; i++) assert_int_equal(landing.place[i], 0);
     couple_close(&couple);
     free(landing.place);
+}
+
+/* Whether it has been awake for long, or not, and with one lane as with those that epoll is asked for. */
+static void who_sleeps_is_woken(void **state)
+{
+    const struct put put = {.tag = 7, .flags = PUT_NOTIFY, .path_hint = 1};
+
+    (void)state;
+    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+        struct couple couple;
+        couple_open(&couple, (struct tcp_config){.lanes = lanes});
+        for (int polls = 0; polls <= 3000; polls += 1000) {
+            struct pollfd waited = {.events = POLLIN};
+            for (int i = 0; i < polls; i++)
+                assert_int_equal(endpoint_poll(couple.endpoints[1], &(struct event){0}, 1, clock_now_ns()), 0);
+            weft_status status = WEFT_AGAIN;
+            for (int i = 0; i < 100 && status == WEFT_AGAIN; i++) {
+                (void)endpoint_poll(couple.endpoints[1], &(struct event){0}, 1, clock_now_ns());
+                status = endpoint_arm(couple.endpoints[1], &waited.fd);
+            }
+            assert_int_equal(status, WEFT_OK);
+            assert_int_equal(poll(&waited, 1, 0), 0);
+            assert_int_equal(connection_put(couple.connections[0], &put, 1), 1);
+            assert_int_equal(poll(&waited, 1, 10000), 1);
+            assert_int_equal(await_event(&couple, 1).tag, 7);
+        }
+        couple_close(&couple);
+    }
 }
 
 static void what_may_wait_leaves_with_the_next_poll(void **state)
@@ -527,6 +556,7 @@ int main(void)
         cmocka_unit_test(a_large_put_arrives_whole_through_tiny_buffers),
         cmocka_unit_test(a_steady_put_is_not_copied),
         cmocka_unit_test(a_steady_put_to_a_peer_that_is_gone_raises_no_signal),
+        cmocka_unit_test(who_sleeps_is_woken),
         cmocka_unit_test(what_has_a_place_lands_there),
         cmocka_unit_test(what_is_recalled_ends_in_the_region),
         cmocka_unit_test(what_may_wait_leaves_with_the_next_poll),

@@ -12,13 +12,46 @@
 #define WAIT_EVENTS 64
 #define LOOK_INTERVAL_NS NS_PER_S
 
-weft_status tcp_lane_watch(struct tcp_lane *lane)
+/* So many polls without a sleep, some 300 us, and epoll is left alone until the next one. */
+#define AWAKE_POLLS 512u
+
+static weft_status lane_announce(struct tcp_endpoint *endpoint, struct tcp_lane *lane)
 {
-    struct tcp_endpoint *endpoint = tcp_endpoint_of_connection(lane->connection);
     /* Edges: output needs no registering when it blocks, and what poll() has read directly costs no wake-up. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = lane};
 
-    if (epoll_ctl(endpoint->epoll, EPOLL_CTL_ADD, lane->fd, &event) < 0) return tcp_status_of_errno(errno);
+    if (epoll_ctl(endpoint->epoll, EPOLL_CTL_ADD, lane->fd, &event) < 0 && errno != EEXIST)
+        return tcp_status_of_errno(errno);
+    return WEFT_OK;
+}
+
+static weft_status lanes_announce(struct tcp_endpoint *endpoint)
+{
+    struct tcp_lane *lane;
+    weft_status status = WEFT_OK;
+
+    if (endpoint->announced) return WEFT_OK;
+    TAILQ_FOREACH(lane, &endpoint->watched, watched_link) status = status ? status : lane_announce(endpoint, lane);
+    endpoint->announced = status == WEFT_OK;
+    return status;
+}
+
+/* Sockets that epoll watches make whoever sends to them tell it. Nobody asks it while lanes are read directly. */
+static void lanes_hush(struct tcp_endpoint *endpoint)
+{
+    struct tcp_lane *lane;
+
+    TAILQ_FOREACH(lane, &endpoint->watched, watched_link) epoll_ctl(endpoint->epoll, EPOLL_CTL_DEL, lane->fd, NULL);
+    endpoint->announced = false;
+}
+
+weft_status tcp_lane_watch(struct tcp_lane *lane)
+{
+    struct tcp_endpoint *endpoint = tcp_endpoint_of_connection(lane->connection);
+    weft_status status = lanes_announce(endpoint);
+
+    if (status == WEFT_OK) status = lane_announce(endpoint, lane);
+    if (status != WEFT_OK) return status;
     TAILQ_INSERT_TAIL(&endpoint->watched, lane, watched_link);
     endpoint->watched_count++;
     return WEFT_OK;
@@ -195,6 +228,7 @@ size_t tcp_poll(struct endpoint *base, struct event *events, size_t max, uint64_
     endpoint->now_ns = now_ns;
     look_now_and_then(endpoint);
     if (direct) {
+        if (endpoint->announced && ++endpoint->awake_polls >= AWAKE_POLLS) lanes_hush(endpoint);
         TAILQ_FOREACH(lane, &endpoint->watched, watched_link) tcp_lane_set_ready(lane, true);
     } else {
         take_edges(endpoint);
@@ -212,6 +246,8 @@ weft_status tcp_arm(struct endpoint *base, int *fd)
 {
     struct tcp_endpoint *endpoint = tcp_endpoint_of(base);
 
+    endpoint->awake_polls = 0;
+    if (lanes_announce(endpoint) != WEFT_OK) return WEFT_UNSUPPORTED;
     /* Edges of what poll() has read directly since. Those that come from here on make the descriptor readable. */
     take_edges(endpoint);
     flush_all(endpoint, false, true);

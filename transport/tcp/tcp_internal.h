@@ -130,6 +130,8 @@ struct tcp_endpoint {
     uint32_t attempts; /* made to connect, as the dialling side */
     uint32_t watched_count;
     uint32_t fruitless_polls; /* since the last event */
+    uint32_t awake_polls;     /* since arm() */
+    bool announced;           /* epoll watches the lanes */
     bool skipped;             /* the last poll has read nothing, for it had events without */
     struct tcp_lane_list watched, ready, sending;
     struct tcp_connection_list attention;
