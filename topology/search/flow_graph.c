@@ -252,15 +252,6 @@ uint32_t flow_graph_arc(const struct search_flow_graph *graph, uint32_t from, ui
     return UINT32_MAX;
 }
 
-bool flow_graph_symmetric(const struct search_flow_graph *graph)
-{
-    for (uint32_t i = 0; i < graph->arc_count; i++) {
-        uint32_t back = flow_graph_arc(graph, graph->arcs[i].to, graph->arcs[i].from);
-        if (back == UINT32_MAX || graph->arcs[back].capacity != graph->arcs[i].capacity) return false;
-    }
-    return true;
-}
-
 static int compare_reversed(const void *left, const void *right)
 {
     const struct flow_arc *a = left, *b = right;

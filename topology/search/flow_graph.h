@@ -74,8 +74,6 @@ weft_status flow_graph_finish(struct flow_sketch *sketch, struct arena *arena, s
 
 /* The same graph with every arc turned around; shares all but the arcs. NULL when out of memory. */
 struct search_flow_graph *flow_graph_reversed(const struct search_flow_graph *graph, struct arena *arena);
-/* Is there an arc back for every arc, of the same capacity? */
-bool flow_graph_symmetric(const struct search_flow_graph *graph);
 /* The arc between two nodes, or UINT32_MAX. */
 uint32_t flow_graph_arc(const struct search_flow_graph *graph, uint32_t from, uint32_t to);
 /* A sentence of the arena for the reader of the result; dropped when there is no room or memory. */

@@ -324,7 +324,6 @@ struct verbs_endpoint {
     struct verbs_range *ranges; /* granted regions, in the order of their addresses */
     uint32_t range_count;
     struct verbs_connection_list attention;
-    uint32_t next_connection;
     struct verbs_connection *of_peer[]; /* rank_count */
 };
 
