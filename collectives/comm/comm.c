@@ -147,16 +147,36 @@ weft_status weft_comm_create(const weft_comm_config *config, weft_comm **comm)
     return comm_create(config, NULL, comm);
 }
 
+static weft_status config_check(const weft_comm_config *config, struct diagnostic *diagnostic)
+{
+    if (!config) return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "there is no weft_comm_config");
+    if (config->size != sizeof *config)
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT,
+                        "size of the weft_comm_config is %zu; set it to its sizeof, %zu", config->size, sizeof *config);
+    if (!config->id)
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "id is NULL; weft_unique_id_create() makes one");
+    if (config->rank_count == 0 || config->rank_count > PLAN_MAX_RANKS)
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "rank_count is %u; expected 1 to %u", config->rank_count,
+                        (unsigned)PLAN_MAX_RANKS);
+    if (config->rank >= config->rank_count)
+        return diagnose(diagnostic, WEFT_INVALID_ARGUMENT, "rank is %u; expected 0 to %u", config->rank,
+                        config->rank_count - 1);
+    return WEFT_OK;
+}
+
 weft_status comm_create(const weft_comm_config *config, const struct topology_heritage *heritage, weft_comm **comm)
 {
-    if (!config || !comm || config->size != sizeof *config || !config->id || config->rank_count == 0 ||
-        config->rank >= config->rank_count || config->rank_count > PLAN_MAX_RANKS)
-        return WEFT_INVALID_ARGUMENT;
+    struct diagnostic diagnostic = {WEFT_OK, ""};
+    if (!comm) return WEFT_INVALID_ARGUMENT;
+    weft_status status = config_check(config, &diagnostic);
+    if (status != WEFT_OK) {
+        log_error("no communicator is made: %s", diagnostic.text);
+        return status;
+    }
     struct weft_comm *made = calloc(1, sizeof *made);
     if (!made) return WEFT_OUT_OF_MEMORY;
     pthread_mutex_init(&made->plans_lock, NULL);
-    struct diagnostic diagnostic = {WEFT_OK, ""};
-    weft_status status = bootstrap_identity(config->id, config->rank, config->rank_count, &made->identity, &diagnostic);
+    status = bootstrap_identity(config->id, config->rank, config->rank_count, &made->identity, &diagnostic);
     if (status == WEFT_OK) status = comm_settle(made, config, &diagnostic);
     if (status == WEFT_OK) status = comm_build(made, config, heritage, &diagnostic);
     if (status != WEFT_OK) {

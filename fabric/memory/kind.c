@@ -12,7 +12,6 @@
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
 struct kind {
-    const char *name;
     weft_status (*allocate)(size_t bytes, struct memory *memory, struct diagnostic *diagnostic);
     void (*free)(struct memory *memory);
 };
@@ -124,9 +123,9 @@ static void cuda_free(struct memory *memory)
 /* ---- The table ---- */
 
 static const struct kind kinds[MEMORY_KIND_COUNT] = {
-    [MEMORY_HOST] = {"host", host_allocate, host_free},
-    [MEMORY_SHARED] = {"shared", shared_allocate, shared_free},
-    [MEMORY_CUDA] = {"cuda", cuda_allocate, cuda_free},
+    [MEMORY_HOST] = {host_allocate, host_free},
+    [MEMORY_SHARED] = {shared_allocate, shared_free},
+    [MEMORY_CUDA] = {cuda_allocate, cuda_free},
 };
 
 weft_status memory_allocate(enum memory_kind kind, size_t bytes, struct memory *memory, struct diagnostic *diagnostic)
@@ -140,9 +139,4 @@ weft_status memory_allocate(enum memory_kind kind, size_t bytes, struct memory *
 void memory_free(struct memory *memory)
 {
     kinds[memory->kind].free(memory);
-}
-
-const char *memory_kind_name(enum memory_kind kind)
-{
-    return (unsigned)kind < MEMORY_KIND_COUNT ? kinds[kind].name : "unknown";
 }

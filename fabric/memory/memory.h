@@ -39,7 +39,4 @@ struct memory {
  */
 weft_status memory_allocate(enum memory_kind kind, size_t bytes, struct memory *memory, struct diagnostic *diagnostic);
 void memory_free(struct memory *memory);
-
-/* "host", "shared", "cuda". */
-const char *memory_kind_name(enum memory_kind kind);
 #endif

@@ -333,9 +333,49 @@ static void nothing_is_left_behind(void **state)
     assert_int_equal(count_entries("/dev/shm", "weft"), shared);
 }
 
+/* What weft_comm_create() writes to the log about the configuration that it refuses. */
+static void refusal_of(const weft_comm_config *config, char *text, size_t bytes)
+{
+    weft_comm *comm = NULL;
+    FILE *file = tmpfile();
+    const int error = dup(STDERR_FILENO);
+    assert_true(file && error >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    const weft_status status = weft_comm_create(config, &comm);
+    assert_true(dup2(error, STDERR_FILENO) >= 0);
+    close(error);
+    rewind(file);
+    text[fread(text, 1, bytes - 1, file)] = '\0';
+    fclose(file);
+    assert_int_equal(status, WEFT_INVALID_ARGUMENT);
+    assert_null(comm);
+}
+
+static void a_refused_configuration_is_told_why(void **state)
+{
+    (void)state;
+    const weft_unique_id id = {0};
+    const struct {
+        weft_comm_config config;
+        const char *reason;
+    } cases[] = {
+        {{.size = 3, .id = &id, .rank_count = 1}, "size of the weft_comm_config is 3"},
+        {{.size = sizeof(weft_comm_config), .rank_count = 1}, "id is NULL"},
+        {{.size = sizeof(weft_comm_config), .id = &id}, "rank_count is 0"},
+        {{.size = sizeof(weft_comm_config), .id = &id, .rank = 2, .rank_count = 2}, "rank is 2; expected 0 to 1"},
+    };
+    char text[512];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        refusal_of(&cases[i].config, text, sizeof text);
+        assert_non_null(strstr(text, cases[i].reason));
+    }
+    refusal_of(NULL, text, sizeof text);
+    assert_non_null(strstr(text, "there is no weft_comm_config"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_refused_configuration_is_told_why),
         cmocka_unit_test(every_survivor_names_the_killed_rank),
         cmocka_unit_test(a_rank_killed_outside_of_weft_is_named),
         cmocka_unit_test(a_rank_that_left_is_named_by_those_who_need_it),
