@@ -165,7 +165,8 @@ static void steady_memory_is_the_size_of_the_slots_and_ends_with_them(void **sta
         for (uint32_t i = 0; i < 200; i++) engine_poll(pair->engines[i % RANKS], clock_now_ns());
         if (!refers(pair)) {
             pair_close(pair);
-            skip();
+            skip(); /* leaves the test, which its declaration does not say */
+            return;
         }
         if (number == 1) first = receiver_of(pair)->steady.slots;
         assert_ptr_equal(receiver_of(pair)->steady.slots, first);
