@@ -22,14 +22,8 @@ static weft_status elements_pull(const struct operation *operation, uint32_t own
     if (!lent->output)
         return connection_read(engine->peers[owner]->connection, &lent->output_loan, offset, destination,
                                (elements.end - elements.begin) * element_bytes);
-    const void *source = lent->output + offset;
-    const struct reduce_call copy = {.destinations = &destination,
-                                     .sources = &source,
-                                     .destination_count = 1,
-                                     .source_count = 1,
-                                     .count = elements.end - elements.begin,
-                                     .streaming = operation->bypasses_caches};
-    operation->combine(&copy);
+    reduce_copy(operation->combine, destination, lent->output + offset, elements.end - elements.begin,
+                operation->bypasses_caches);
     return WEFT_OK;
 }
 

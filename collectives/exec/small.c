@@ -45,18 +45,7 @@ static __attribute__((noinline)) void lines_store(const struct small *small, con
                                                   const void *contents)
 {
     distance_mark_small(peer);
-    if (!distance_is_apart(peer)) {
-        memcpy(cell->payload, contents, small->bytes);
-        return;
-    }
-    void *payload = cell->payload;
-    const struct reduce_call copy = {.sources = &contents,
-                                     .destinations = &payload,
-                                     .source_count = 1,
-                                     .destination_count = 1,
-                                     .count = small->call->count,
-                                     .streaming = true};
-    small->combine(&copy);
+    reduce_copy(small->combine, cell->payload, contents, small->call->count, distance_is_apart(peer));
 }
 
 void small_send(const struct small *small)

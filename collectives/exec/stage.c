@@ -63,23 +63,6 @@ bool stage_serves(const struct operation *operation)
     return call->stages_when_near && (!call->steps_when_near || stage_probes(operation));
 }
 
-/*
- * A line that readers on another core fetch from this one's cache, and that it has to take back before it is written
- * again, costs twice what it does by way of memory.
- */
-static void copy(const struct operation *operation, uint8_t *to, const uint8_t *from, uint64_t count, bool far)
-{
-    void *destination = to;
-    const void *source = from;
-    const struct reduce_call call = {.destinations = &destination,
-                                     .sources = &source,
-                                     .destination_count = 1,
-                                     .source_count = 1,
-                                     .count = count,
-                                     .streaming = far};
-    operation->combine(&call);
-}
-
 const void *stage_input(const struct operation *operation, uint64_t places, struct share own)
 {
     const struct portion *portion = &operation->portion;
@@ -87,14 +70,16 @@ const void *stage_input(const struct operation *operation, uint64_t places, stru
     const size_t element_bytes = operation->element_bytes;
     uint8_t *stage = engine->config.stage + engine->exchange.stage_turn * input_bytes(engine);
     const uint8_t *input = operation->call.send;
+    /* A line that readers on another core fetch from this one's cache, and that it has to take back before it is
+     * written again, costs twice what it does by way of memory. */
     const bool far = !distance_is_near(engine);
     for (uint64_t place = 0; place < places; place++) {
         if (places > 1 && place == engine->config.rank) continue;
         uint8_t *to = stage + place * portion->count * element_bytes;
         const uint8_t *from = input + (place * operation->call.count + portion->begin) * element_bytes;
         const size_t after = (own.end - portion->begin) * element_bytes;
-        copy(operation, to, from, own.begin - portion->begin, far);
-        copy(operation, to + after, from + after, portion->begin + portion->count - own.end, far);
+        reduce_copy(operation->combine, to, from, own.begin - portion->begin, far);
+        reduce_copy(operation->combine, to + after, from + after, portion->begin + portion->count - own.end, far);
     }
     return stage;
 }

@@ -45,6 +45,18 @@ struct reduce_call {
 /* Bytes are written, and visible to other cores in program order, when the call returns. Thread: any. */
 typedef void (*reduce_function)(const struct reduce_call *call);
 
+/* As many elements, as they are, by any kernel of their type. @p streaming: as in struct reduce_call. */
+static inline void reduce_copy(reduce_function kernel, void *to, const void *from, size_t count, bool streaming)
+{
+    const struct reduce_call copy = {.destinations = &to,
+                                     .sources = &from,
+                                     .destination_count = 1,
+                                     .source_count = 1,
+                                     .count = count,
+                                     .streaming = streaming};
+    kernel(&copy);
+}
+
 /*
  * The best kernel for this processor (WEFT_SIMD can lower it). WEFT_AVG combines as WEFT_SUM, with the divisor, and
  * WEFT_PREMUL_SUM with the scales.
